@@ -1,0 +1,1 @@
+"""Runs a TorchScript policy at control rate, and evaluates it on bags."""

@@ -1,0 +1,1 @@
+"""A MuJoCo cell that speaks the real robot's topics, and a scripted demonstrator."""

@@ -1,0 +1,1 @@
+"""The only publisher of robot commands: limits, watchdogs, hold."""

@@ -1,0 +1,1 @@
+"""Records demonstrations into rosbag2 episodes, raw bytes, every loss counted."""

@@ -1,0 +1,1 @@
+"""Annotates recorded episodes with what matters in them."""
