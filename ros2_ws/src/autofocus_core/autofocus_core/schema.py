@@ -1,0 +1,285 @@
+"""What a robot and a task are: frozen dataclasses, parsed from YAML once, at the edge.
+
+Units: rad and rad/s for revolute joints, m and m/s for prismatic ones (REP-103); times in their names.
+A *joint vector* is the arm's joints in YAML order, then the gripper: shape (A,).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from autofocus_core.errors import AutofocusError
+from autofocus_core.fields import Fields, load_yaml, require_unique
+
+SCHEMA_VERSION = 1
+STATE_TYPES = ("sensor_msgs/msg/JointState",)
+ACTION_TYPES = ("sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray")
+COMMAND_TYPES = ("sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray")
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """One joint and its limits; `unit` is "rad" or "m", velocity and acceleration are per s and s^2."""
+
+    name: str
+    lower: float
+    upper: float
+    velocity: float
+    acceleration: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A topic with its type, nominal rate and the age at which its last message is stale."""
+
+    topic: str
+    type: str
+    rate_hz: float
+    timeout_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera stream with the size that its images must have."""
+
+    name: str
+    topic: str
+    info_topic: str
+    type: str
+    width_px: int
+    height_px: int
+    rate_hz: float
+    timeout_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Pose (A,) to start from; a first command farther than `ramp_distance_rad` from where the arm is is
+    approached slowly, one farther than `refuse_distance_rad` is refused (largest joint difference)."""
+
+    pose: tuple[float, ...]
+    ramp_distance_rad: float
+    refuse_distance_rad: float
+
+
+@dataclass(frozen=True)
+class Robot:
+    """Everything the parts must agree on about one robot."""
+
+    name: str
+    joints: tuple[Joint, ...]
+    gripper: Joint | None
+    start: Start
+    state: Stream
+    action: Stream
+    command: Stream
+    cameras: tuple[Camera, ...]
+    control_rate_hz: float
+    command_timeout_ms: float
+    heartbeat_timeout_ms: float
+
+    @cached_property
+    def all_joints(self) -> tuple[Joint, ...]:
+        """The arm's joints, then the gripper: the order of every joint vector."""
+        return self.joints if self.gripper is None else (*self.joints, self.gripper)
+
+    @cached_property
+    def joint_names(self) -> tuple[str, ...]:
+        return tuple(joint.name for joint in self.all_joints)
+
+    @cached_property
+    def lower(self) -> np.ndarray:
+        """(A,) float64, rad or m."""
+        return np.array([joint.lower for joint in self.all_joints])
+
+    @cached_property
+    def upper(self) -> np.ndarray:
+        """(A,) float64, rad or m."""
+        return np.array([joint.upper for joint in self.all_joints])
+
+    @cached_property
+    def velocity(self) -> np.ndarray:
+        """(A,) float64, rad/s or m/s."""
+        return np.array([joint.velocity for joint in self.all_joints])
+
+    @cached_property
+    def acceleration(self) -> np.ndarray:
+        """(A,) float64, rad/s^2 or m/s^2."""
+        return np.array([joint.acceleration for joint in self.all_joints])
+
+    def camera(self, name: str) -> Camera:
+        """The camera of that name; raises AutofocusError naming those there are."""
+        for camera in self.cameras:
+            if camera.name == name:
+                return camera
+        raise AutofocusError(
+            f"robot {self.name}", f"camera {name!r}", ", ".join(c.name for c in self.cameras), "use one of these names"
+        )
+
+    def hash(self) -> str:
+        """Hex SHA-256 of all that is in the robot: equal hashes mean the same robot description."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be done: the instruction, the objects by name (may be empty: they are then read from the
+    instruction), the cameras to annotate, and how long an attempt may take."""
+
+    name: str
+    instruction: str
+    objects: tuple[str, ...]
+    cameras: tuple[str, ...]
+    timeout_s: float
+
+
+def load_robot(path: str | Path) -> Robot:
+    """Parse a robot YAML; raises AutofocusError for anything missing, unknown, doubled or out of range."""
+    return parse_robot(load_yaml(path, "robot"))
+
+
+def load_task(path: str | Path) -> Task:
+    """Parse a task YAML; raises AutofocusError for anything missing, unknown, doubled or out of range."""
+    return parse_task(load_yaml(path, "task"))
+
+
+def parse_robot(fields: Fields) -> Robot:
+    """A robot from its mapping; see :func:`load_robot`."""
+    _check_version(fields)
+    where = fields.where
+    name = fields.text("name")
+    joints = tuple(_joint(item) for item in fields.items("joints"))
+    gripper = _joint(fields.sub("gripper")) if fields.has("gripper") else None
+    everything = joints if gripper is None else (*joints, gripper)
+    require_unique([joint.name for joint in everything], f"{where}: joints")
+    cameras = tuple(_camera(item) for item in fields.items("cameras"))
+    require_unique([camera.name for camera in cameras], f"{where}: cameras")
+    require_unique([camera.topic for camera in cameras], f"{where}: camera topics")
+    robot = Robot(
+        name=name,
+        joints=joints,
+        gripper=gripper,
+        start=_start(fields.sub("start"), everything),
+        state=_stream(fields.sub("state"), STATE_TYPES),
+        action=_stream(fields.sub("action"), ACTION_TYPES),
+        command=_stream(fields.sub("command"), COMMAND_TYPES),
+        cameras=cameras,
+        control_rate_hz=fields.number("control_rate_hz", above=0.0),
+        command_timeout_ms=fields.number("command_timeout_ms", above=0.0),
+        heartbeat_timeout_ms=fields.number("heartbeat_timeout_ms", above=0.0),
+    )
+    fields.done()
+    return robot
+
+
+def parse_task(fields: Fields) -> Task:
+    """A task from its mapping; see :func:`load_task`."""
+    _check_version(fields)
+    task = Task(
+        name=fields.text("name"),
+        instruction=fields.text("instruction"),
+        objects=fields.texts("objects") if fields.has("objects") else (),
+        cameras=fields.texts("cameras"),
+        timeout_s=fields.number("timeout_s", above=0.0),
+    )
+    fields.done()
+    return task
+
+
+def _check_version(fields: Fields) -> None:
+    version = fields.integer("schema", minimum=1)
+    if version != SCHEMA_VERSION:
+        raise AutofocusError(
+            f"{fields.where}: schema", str(version), str(SCHEMA_VERSION), "use a file of this version, or update AutoFocus-IL"
+        )
+
+
+def _joint(fields: Fields) -> Joint:
+    """Limits have no defaults: a robot whose limits nobody wrote down is not moved."""
+    name = fields.text("name")
+    lower, upper = fields.numbers("position", 2)
+    if not lower < upper:
+        raise AutofocusError(
+            f"{fields.where}: position", f"[{lower:g}, {upper:g}]", "[lower, upper] with lower < upper", "swap or correct them"
+        )
+    joint = Joint(
+        name=name,
+        lower=lower,
+        upper=upper,
+        velocity=fields.number("velocity", above=0.0),
+        acceleration=fields.number("acceleration", above=0.0),
+        unit=fields.choice("unit", ("rad", "m")),
+    )
+    fields.done()
+    return joint
+
+
+def _stream(fields: Fields, types: tuple[str, ...]) -> Stream:
+    stream = Stream(
+        topic=_topic(fields, "topic"),
+        type=fields.choice("type", types),
+        rate_hz=fields.number("rate_hz", above=0.0),
+        timeout_ms=fields.number("timeout_ms", above=0.0),
+    )
+    fields.done()
+    return stream
+
+
+def _camera(fields: Fields) -> Camera:
+    camera = Camera(
+        name=fields.text("name"),
+        topic=_topic(fields, "topic"),
+        info_topic=_topic(fields, "info_topic"),
+        type=fields.choice("type", IMAGE_TYPES),
+        width_px=fields.integer("width_px", minimum=1),
+        height_px=fields.integer("height_px", minimum=1),
+        rate_hz=fields.number("rate_hz", above=0.0),
+        timeout_ms=fields.number("timeout_ms", above=0.0),
+    )
+    fields.done()
+    return camera
+
+
+def _start(fields: Fields, joints: tuple[Joint, ...]) -> Start:
+    pose = fields.numbers("pose", len(joints))
+    for joint, position in zip(joints, pose, strict=True):
+        if not joint.lower <= position <= joint.upper:
+            raise AutofocusError(
+                f"{fields.where}: pose",
+                f"{joint.name} at {position:g} {joint.unit}",
+                f"{joint.lower:g} to {joint.upper:g}",
+                "choose a start pose within the joint's limits",
+            )
+    start = Start(
+        pose=pose,
+        ramp_distance_rad=fields.number("ramp_distance_rad", above=0.0),
+        refuse_distance_rad=fields.number("refuse_distance_rad", above=0.0),
+    )
+    if start.refuse_distance_rad < start.ramp_distance_rad:
+        raise AutofocusError(
+            f"{fields.where}: refuse_distance_rad",
+            f"{start.refuse_distance_rad:g}",
+            f">= ramp_distance_rad ({start.ramp_distance_rad:g})",
+            "refuse only beyond the distance that is ramped",
+        )
+    fields.done()
+    return start
+
+
+def _topic(fields: Fields, key: str) -> str:
+    topic = fields.text(key)
+    if not topic.startswith("/"):
+        raise AutofocusError(
+            f"{fields.where}: {key}", repr(topic), "an absolute topic name, e.g. /joint_states", "start it with a slash"
+        )
+    return topic
