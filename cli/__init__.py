@@ -1,0 +1,1 @@
+"""The `autofocus` command: it gathers the verbs of every package, and runs the demonstration."""

@@ -1,0 +1,1 @@
+"""`autofocus demo`: record, annotate, train, evaluate and deploy on the simulated arm, end to end."""

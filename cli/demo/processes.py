@@ -1,0 +1,179 @@
+"""Processes of a cell: each in its own group with a log file of its own, ended by id, never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autofocus_core.errors import AutofocusError
+
+#: Lines of the log that an error message carries.
+LOG_TAIL_LINES = 25
+#: DDS participants find each other by ports computed from the domain id: 102-214 fall into Linux's ephemeral range.
+DOMAIN_IDS = (*range(1, 102), *range(215, 232))
+#: How long a process may take to end after each signal.
+GRACE_S = 5.0
+
+
+def free_domain_ids(count: int) -> list[int]:
+    """`count` different random ROS_DOMAIN_IDs, so that two demos on one machine do not hear each other."""
+    return random.SystemRandom().sample(DOMAIN_IDS, count)
+
+
+def ros_environment(domain_id: int, log_dir: Path, threads: int = 1) -> dict[str, str]:
+    """The environment of a cell's processes: own domain, this machine only, one numerical thread each."""
+    return {
+        **os.environ,
+        "ROS_DOMAIN_ID": str(domain_id),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_LOG_DIR": str(log_dir / "ros"),
+        "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
+        "MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl"),
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> str:
+    """The last lines of a log, indented, or a note that there is nothing."""
+    text = path.read_text(errors="replace") if path.exists() else ""
+    tail = text.splitlines()[-lines:]
+    return "\n".join("    | " + line for line in tail) if tail else "    | (it printed nothing)"
+
+
+@dataclass(slots=True)
+class Process:
+    """One started process."""
+
+    name: str
+    popen: subprocess.Popen
+    log_path: Path
+    reader: threading.Thread | None = None
+
+    def failed(self) -> AutofocusError:
+        """The error that says that this process is gone, with the end of what it printed."""
+        code = self.popen.returncode
+        how = f"ended by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit {code}"
+        return AutofocusError(
+            f"process {self.name!r} ({' '.join(map(str, self.popen.args))})",
+            f"{how}; the end of {self.log_path}:\n{log_tail(self.log_path)}",
+            "running until the stage is over, or exit 0", "read the log above; `autofocus doctor` checks the machine",
+        )
+
+
+@dataclass(slots=True)
+class ProcessGroup:
+    """Starts processes, watches them, and ends every one of them when the `with` block is left, however it is left."""
+
+    log_dir: Path
+    env: Mapping[str, str]
+    processes: list[Process] = field(default_factory=list)
+
+    def __enter__(self) -> ProcessGroup:
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.terminate()
+
+    def spawn(self, name: str, argv: Sequence[str | Path], on_event: Callable[[dict], None] | None = None) -> Process:
+        """Start `argv` in its own process group; output goes to `<log_dir>/<name>.log`.
+
+        With `on_event`, every printed line that is a JSON object is also parsed and handed to it, on a thread of ours.
+        """
+        log_path = self.log_dir / f"{name}.log"
+        argv = [sys.executable if part == "python" and i == 0 else str(part) for i, part in enumerate(argv)]
+        with log_path.open("ab") as log:
+            popen = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log if on_event is None else subprocess.PIPE,
+                stderr=log if on_event is None else subprocess.STDOUT, env=dict(self.env), start_new_session=True,
+            )
+        process = Process(name, popen, log_path)
+        if on_event is not None:
+            process.reader = threading.Thread(target=_read_events, args=(popen, log_path, on_event), daemon=True)
+            process.reader.start()
+        self.processes.append(process)
+        return process
+
+    def check(self) -> None:
+        """Raise the AutofocusError of the first process that has ended without being asked to, whatever its status."""
+        for process in self.processes:
+            if process.popen.poll() is not None:
+                raise process.failed()
+
+    def wait(self, process: Process, timeout_s: float, watch: bool = True) -> None:
+        """Wait for a process that ends by itself with status 0, while the others (when `watch`) must go on running.
+
+        AutofocusError when it fails, when another one dies meanwhile, or after `timeout_s`.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while process.popen.poll() is None:
+            if watch:
+                for other in self.processes:
+                    if other is not process and other.popen.poll() is not None:
+                        raise other.failed()
+            if time.monotonic() > deadline_s:
+                raise AutofocusError(
+                    f"process {process.name!r}", f"still running after {timeout_s:.0f} s; the end of "
+                    f"{process.log_path}:\n{log_tail(process.log_path)}", f"done within {timeout_s:.0f} s",
+                    "look at the log; is the machine busy with something else?",
+                )
+            time.sleep(0.05)
+        if process.reader is not None:
+            process.reader.join(GRACE_S)
+        self.processes.remove(process)
+        if process.popen.returncode != 0:
+            raise process.failed()
+
+    def end(self, process: Process) -> None:
+        """End one process now, by its id."""
+        _end([process])
+        self.processes.remove(process)
+
+    def terminate(self) -> None:
+        """End all of them, newest first, by their own ids: SIGINT, SIGTERM, SIGKILL, each with a grace period."""
+        _end(list(reversed(self.processes)))
+        self.processes.clear()
+
+
+def _end(processes: Sequence[Process]) -> None:
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            if process.popen.poll() is None:
+                _signal_group(process.popen.pid, signum)
+        deadline_s = time.monotonic() + GRACE_S
+        while any(process.popen.poll() is None for process in processes) and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+    for process in processes:
+        _signal_group(process.popen.pid, signal.SIGKILL)  # children it left behind in its own group
+        process.popen.wait()
+        if process.reader is not None:
+            process.reader.join(GRACE_S)
+
+
+def _signal_group(pid: int, signum: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signum)
+
+
+def _read_events(popen: subprocess.Popen, log_path: Path, on_event: Callable[[dict], None]) -> None:
+    assert popen.stdout is not None
+    with log_path.open("ab") as log:
+        for line in popen.stdout:
+            log.write(line)
+            log.flush()
+            if line.startswith(b"{"):
+                with contextlib.suppress(json.JSONDecodeError):  # an ordinary line that begins with a brace
+                    event = json.loads(line)
+                    if isinstance(event, dict):
+                        on_event(event)
