@@ -138,7 +138,10 @@ def load_yaml(path: str | Path, what: str) -> Fields:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AutofocusError(
-            str(path), error.strerror or str(error), f"a readable {what} YAML file", f"give the path of a {what} YAML file"
+            str(path),
+            error.strerror or str(error),
+            f"a readable {what} YAML file",
+            f"give the path of a {what} YAML file",
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AutofocusError(str(path), f"no YAML: {error}", "valid YAML", "correct the syntax there") from error

@@ -61,13 +61,13 @@ def table(parts: Iterable[str] | None = None, folder: Path | None = None) -> str
         path = folder / f"{part}.json"
         if not path.exists():
             known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none yet"
-            raise AutofocusError(str(path), "no such results", known, "measure it first (make bench), or name a known part")
+            fix = "measure it first (make bench), or name a known part"
+            raise AutofocusError(str(path), "no such results", known, fix)
         for row in json.loads(path.read_text()):
             value = f"{row['value']:.4g}" if isinstance(row["value"], float) else str(row["value"])
             met = "yes" if row["ok"] else "**no**"
-            lines.append(
-                f"| {part} | {row['name']} | {value} {row['unit']} | {row['target']} | {met} | {row['commit']} | {row['date']} |"
-            )
+            cells = (part, row["name"], f"{value} {row['unit']}", row["target"], met, row["commit"], row["date"])
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

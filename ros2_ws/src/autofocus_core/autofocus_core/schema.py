@@ -200,7 +200,10 @@ def _check_version(fields: Fields) -> None:
     version = fields.integer("schema", minimum=1)
     if version != SCHEMA_VERSION:
         raise AutofocusError(
-            f"{fields.where}: schema", str(version), str(SCHEMA_VERSION), "use a file of this version, or update AutoFocus-IL"
+            f"{fields.where}: schema",
+            str(version),
+            str(SCHEMA_VERSION),
+            "use a file of this version, or update AutoFocus-IL",
         )
 
 
@@ -210,7 +213,10 @@ def _joint(fields: Fields) -> Joint:
     lower, upper = fields.numbers("position", 2)
     if not lower < upper:
         raise AutofocusError(
-            f"{fields.where}: position", f"[{lower:g}, {upper:g}]", "[lower, upper] with lower < upper", "swap or correct them"
+            f"{fields.where}: position",
+            f"[{lower:g}, {upper:g}]",
+            "[lower, upper] with lower < upper",
+            "swap or correct them",
         )
     joint = Joint(
         name=name,

@@ -1,0 +1,26 @@
+"""Measured figures: one row per name, replaced when measured again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from autofocus_core.errors import AutofocusError
+from autofocus_core.results import ROW_KEYS, record, table
+
+
+def test_rows_are_replaced_and_sorted(tmp_path: Path) -> None:
+    record("part", "b", 1.0, "s", "<= 2", True, "make bench", folder=tmp_path)
+    record("part", "a", 3, "count", "0", False, "make bench", folder=tmp_path)
+    record("part", "b", 1.5, "s", "<= 2", True, "make bench", folder=tmp_path)
+    rows = json.loads((tmp_path / "part.json").read_text())
+    assert [(row["name"], row["value"]) for row in rows] == [("a", 3), ("b", 1.5)]
+    assert tuple(rows[0]) == ROW_KEYS
+
+
+def test_table_shows_what_is_not_met(tmp_path: Path) -> None:
+    record("part", "a", 3, "count", "0", False, "make bench", folder=tmp_path)
+    assert "| part | a | 3 count | 0 | **no** |" in table(folder=tmp_path)
+    with pytest.raises(AutofocusError, match="measure it first"):
+        table(["other"], folder=tmp_path)

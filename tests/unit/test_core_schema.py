@@ -1,0 +1,168 @@
+"""Robot and task files: what is accepted, and that each mistake names its remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from autofocus_core.errors import AutofocusError
+from autofocus_core.schema import load_robot, load_task
+
+CONFIG = Path(__file__).parents[2] / "ros2_ws/src/autofocus_sim/config"
+
+
+@pytest.fixture
+def robot_yaml() -> dict:
+    return yaml.safe_load((CONFIG / "sim_arm.yaml").read_text())
+
+
+def load(tmp_path: Path, raw: object):
+    path = tmp_path / "robot.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return load_robot(path)
+
+
+def test_shipped_robot_parses_in_order() -> None:
+    robot = load_robot(CONFIG / "sim_arm.yaml")
+    assert robot.joint_names[-1] == "gripper"
+    assert robot.lower.shape == robot.acceleration.shape == (6,)
+    assert np.all(robot.lower < robot.upper)
+    assert robot.hash() == load_robot(CONFIG / "sim_arm.yaml").hash()
+
+
+@pytest.mark.parametrize("name", ["lift", "place"])
+def test_shipped_tasks_parse(name: str) -> None:
+    assert load_task(CONFIG / f"{name}.yaml").name == name
+
+
+def test_robot_without_gripper(tmp_path: Path, robot_yaml: dict) -> None:
+    del robot_yaml["gripper"]
+    robot_yaml["start"]["pose"] = robot_yaml["start"]["pose"][:5]
+    assert len(load(tmp_path, robot_yaml).all_joints) == 5
+
+
+def broken(change) -> pytest.param:
+    return pytest.param(change, id=change.__name__)
+
+
+def unknown_key(raw: dict) -> str:
+    raw["control_rate"] = 10
+    return "control_rate_hz"  # the allowed keys are listed
+
+
+def unknown_joint_key(raw: dict) -> str:
+    raw["joints"][1]["limits"] = 3
+    return "joints[1]"
+
+
+def missing_velocity_limit(raw: dict) -> str:
+    del raw["joints"][2]["velocity"]
+    return "no 'velocity'"
+
+
+def missing_position_limit(raw: dict) -> str:
+    del raw["gripper"]["position"]
+    return "no 'position'"
+
+
+def zero_acceleration_limit(raw: dict) -> str:
+    raw["joints"][0]["acceleration"] = 0
+    return "> 0"
+
+
+def infinite_limit(raw: dict) -> str:
+    raw["joints"][0]["velocity"] = float("inf")
+    return "finite"
+
+
+def duplicate_joint(raw: dict) -> str:
+    raw["joints"][1]["name"] = "waist"
+    return "waist twice"
+
+
+def swapped_limits(raw: dict) -> str:
+    raw["joints"][0]["position"] = [1.0, -1.0]
+    return "lower < upper"
+
+
+def start_outside_limits(raw: dict) -> str:
+    raw["start"]["pose"][0] = 9.0
+    return "waist at 9 rad"
+
+
+def start_pose_too_short(raw: dict) -> str:
+    raw["start"]["pose"] = [0.0]
+    return "list of 6"
+
+
+def refuses_before_it_ramps(raw: dict) -> str:
+    raw["start"]["refuse_distance_rad"] = 0.1
+    return "ramp_distance_rad"
+
+
+def relative_topic(raw: dict) -> str:
+    raw["state"]["topic"] = "joint_states"
+    return "slash"
+
+
+def unsupported_type(raw: dict) -> str:
+    raw["command"]["type"] = "std_msgs/msg/String"
+    return "sensor_msgs/msg/JointState"
+
+
+def number_as_text(raw: dict) -> str:
+    raw["control_rate_hz"] = "10"
+    return "finite number"
+
+
+def truth_value_as_number(raw: dict) -> str:
+    raw["joints"][0]["velocity"] = True
+    return "finite number"
+
+
+def newer_version(raw: dict) -> str:
+    raw["schema"] = 2
+    return "update AutoFocus-IL"
+
+
+def no_cameras(raw: dict) -> str:
+    raw["cameras"] = []
+    return "non-empty list"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        broken(change)
+        for change in (
+            unknown_key, unknown_joint_key, missing_velocity_limit, missing_position_limit, zero_acceleration_limit,
+            infinite_limit, duplicate_joint, swapped_limits, start_outside_limits, start_pose_too_short,
+            refuses_before_it_ramps, relative_topic, unsupported_type, number_as_text, truth_value_as_number,
+            newer_version, no_cameras,
+        )
+    ],
+)  # fmt: skip
+def test_bad_robot_says_where_and_what_to_do(tmp_path: Path, robot_yaml: dict, change) -> None:
+    expected = change(robot_yaml)
+    with pytest.raises(AutofocusError) as caught:
+        load(tmp_path, robot_yaml)
+    assert expected in str(caught.value)
+    assert "robot.yaml" in caught.value.where
+    assert caught.value.fix
+
+
+def test_missing_file_and_broken_yaml(tmp_path: Path) -> None:
+    with pytest.raises(AutofocusError, match="path of a robot YAML"):
+        load_robot(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(AutofocusError, match="correct the syntax"):
+        load_robot(tmp_path / "bad.yaml")
+    with pytest.raises(AutofocusError, match="a mapping"):
+        load(tmp_path, ["a list"])
+
+
+def test_unknown_camera_names_the_known_ones() -> None:
+    with pytest.raises(AutofocusError, match="camera"):
+        load_robot(CONFIG / "sim_arm.yaml").camera("wrist")
