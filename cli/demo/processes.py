@@ -19,8 +19,8 @@ from autofocus_core.errors import AutofocusError
 
 #: Lines of the log that an error message carries.
 LOG_TAIL_LINES = 25
-#: DDS participants find each other by ports computed from the domain id: 102-214 fall into Linux's ephemeral range.
-DOMAIN_IDS = (*range(1, 102), *range(215, 232))
+#: DDS participants find each other by ports computed from the domain id: 101-214 fall into Linux's ephemeral range.
+DOMAIN_IDS = (*range(1, 101), *range(215, 232))
 #: How long a process may take to end after each signal.
 GRACE_S = 5.0
 

@@ -24,7 +24,9 @@ def wilson_interval(successes: int, rollouts: int, z: float = Z_95) -> tuple[flo
     scale = 1.0 + z * z / rollouts
     centre = (p + z * z / (2 * rollouts)) / scale
     half = z * math.sqrt(p * (1 - p) / rollouts + z * z / (4 * rollouts * rollouts)) / scale
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = 0.0 if successes == 0 else max(0.0, centre - half)  # exact, where rounding would leave 1e-17
+    high = 1.0 if successes == rollouts else min(1.0, centre + half)
+    return low, high
 
 
 def proportion(successes: int, rollouts: int) -> dict:
