@@ -18,7 +18,8 @@ FOLDERS = {name: ROOT / "ros2_ws/src" / name / name for name in ROS_PACKAGES} | 
     "autofocus_training": ROOT / "training",
     "autofocus_cli": ROOT / "cli",
 }
-ALLOWED = {name: {"autofocus_core", name} for name in OURS} | {"autofocus_core": {"autofocus_core"}, "autofocus_cli": OURS}
+ALLOWED = {name: {"autofocus_core", name} for name in OURS}
+ALLOWED |= {"autofocus_core": {"autofocus_core"}, "autofocus_cli": OURS}
 MESSAGE_PACKAGES = {
     "rclpy", "sensor_msgs", "std_msgs", "std_srvs", "trajectory_msgs", "diagnostic_msgs", "visualization_msgs",
     "geometry_msgs", "lifecycle_msgs", "builtin_interfaces", "rcl_interfaces", "rosgraph_msgs", "nav_msgs",

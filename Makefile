@@ -1,0 +1,40 @@
+# Two commands matter: `make demo` and `make test`. Both build .venv first, if it is not there.
+PY := .venv/bin/python
+export MUJOCO_GL ?= egl
+# One ROS at a time: the wheels in .venv bring their own, so a sourced installation is kept out.
+unexport PYTHONPATH
+unexport AMENT_PREFIX_PATH
+ifdef ROS_DISTRO
+unexport LD_LIBRARY_PATH
+endif
+
+.PHONY: help setup demo test check bench results lock clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup:  ## build .venv (the other targets do it too)
+	@tools/setup.sh
+
+demo: setup  ## record, annotate, train, deploy and report on the simulated arm
+	@$(PY) -m autofocus_cli.main demo $(ARGS)
+
+test: setup  ## run every test
+	@tools/run_tests.sh $(ARGS)
+
+check: setup  ## lint
+	@$(PY) -m ruff check .
+
+bench: setup  ## measure the figures in benchmarks/results
+	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+	@$(PY) -m autofocus_cli.main results
+
+results: setup  ## print the figures measured so far
+	@$(PY) -m autofocus_cli.main results
+
+lock:  ## resolve requirements.in into requirements.lock
+	@tools/lock.sh
+
+clean:  ## remove .venv and runs
+	rm -rf .venv runs
