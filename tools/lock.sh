@@ -9,5 +9,5 @@ trap 'rm -rf "$scratch"' EXIT
 {
   echo "# Exact versions that are tested together, for Python 3.11 to 3.13 (pip install -r requirements.lock)."
   echo "# Renew with: make lock"
-  "$scratch/bin/python" -m pip freeze | sed 's/+cpu//'
+  "$scratch/bin/python" tools/lock_lines.py
 } >requirements.lock
