@@ -1,6 +1,6 @@
 """Fixtures for tests over real ROS 2: own domain per test, own processes, everything ended by id.
 
-rclpy is imported inside fixtures only: collecting these tests without ROS gives one skip per module, no error.
+rclpy is imported inside fixtures only: without ROS, collecting these tests gives one skip per module, no error.
 """
 
 import contextlib
