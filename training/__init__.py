@@ -1,0 +1,1 @@
+"""Training: aligned datasets, small policies, saliency methods, TorchScript export. Imports autofocus_core only."""
