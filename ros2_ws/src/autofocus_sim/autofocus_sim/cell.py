@@ -1,0 +1,238 @@
+"""The simulated cell: physics, picture and truth of one arm at one table. No ROS here.
+
+Threads: physics (`reset`, `step`, the getters) and pictures (`render`, `truth(exact=True)`) share MuJoCo data, so one
+thread at a time; the OpenGL context belongs to the thread of the first `render`. A real-time user renders a copy of the
+state elsewhere, see :class:`autofocus_sim.picture.Picture`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autofocus_core.errors import AutofocusError
+from autofocus_sim import arm, mjcf
+from autofocus_sim.ik import forward
+from autofocus_sim.phases import Phase, PhaseMachine
+from autofocus_sim.picture import Picture, mujoco
+from autofocus_sim.scene import LAMP_RGB, Scene, sample_scene
+from autofocus_sim.truth import CUBE, GRIPPER, PLATE, ObjectTruth, Truth
+
+COMMAND_PERIOD_S = 0.01
+_PHASE_PERIOD_S = 0.1
+_LIFTED_M = 0.04
+_HELD_S = 0.3
+
+
+class Cell:
+    """One simulated cell. Equal (task, condition, seed) and equal commands give equal states, bit for bit."""
+
+    def __init__(self, task: str = "lift", condition: str = "nominal", seed: int = 0,
+                 image_size: tuple[int, int] = (240, 320)) -> None:
+        """``image_size``: (height, width) px. Raises AutofocusError for an unknown task, condition or a bad seed."""
+        self.image_size = image_size
+        self._model = mujoco.MjModel.from_xml_string(mjcf.build_xml(image_size))
+        self._data = mujoco.MjData(self._model)
+        self._picture = Picture(self._model, image_size)
+        joints = [self._model.joint(name) for name in (*arm.ARM_JOINTS, "left_finger", "right_finger")]
+        self._qpos_at = np.array([joint.qposadr[0] for joint in joints])
+        self._qvel_at = np.array([joint.dofadr[0] for joint in joints])
+        self._cube_qpos_at = int(self._model.joint("cube").qposadr[0])
+        self._cube_qvel_at = int(self._model.joint("cube").dofadr[0])
+        self._finger_geoms = {self._model.geom(f"{side}_finger_tip").id for side in ("left", "right")}
+        self._cube_geom = self._model.geom("cube").id
+        self._last_command = arm.START_POSE.copy()
+        self.reset(seed, condition, task)
+
+    # -- set-up ------------------------------------------------------------------------------------------------------
+
+    def reset(self, seed: int, condition: str | None = None, task: str | None = None) -> None:
+        """A fresh scene, the arm at its start pose. Condition and task stay as they are where None."""
+        scene = sample_scene(task or self.scene.task, condition or self.scene.condition, seed)
+        self.scene: Scene = scene
+        self._phases = PhaseMachine(scene.task)
+        self._operator_phase: int | None = None
+        self._success = False
+        self._held_since_s: float | None = None
+        self._next_phase_s = 0.0
+        model, data = self._model, self._data
+        mujoco.mj_resetData(model, data)
+        data.mocap_pos[:] = (0.0, 0.0, -5.0)
+        self._place(scene)
+        data.qpos[self._qpos_at] = (*arm.START_POSE, arm.START_POSE[-1])
+        self._set_command(arm.START_POSE)
+        mujoco.mj_forward(model, data)
+        self._update_lamp()
+
+    def _place(self, scene: Scene) -> None:
+        model, data = self._model, self._data
+        cube, at = scene.cube, self._cube_qpos_at
+        data.qpos[at : at + 3] = cube.position_m
+        data.qpos[at + 3 : at + 7] = _yaw_quaternion(cube.yaw_rad)
+        self._geoms_of = {CUBE: (self._cube_geom,), GRIPPER: tuple(sorted(self._finger_geoms))}
+        for placed in scene.others:
+            body = model.body(placed.body)
+            data.mocap_pos[body.mocapid[0]] = placed.position_m
+            data.mocap_quat[body.mocapid[0]] = _yaw_quaternion(placed.yaw_rad)
+            geom = model.geom(placed.body)
+            self._geoms_of[placed.name] = (geom.id,)
+            if placed.rgb is not None:
+                model.geom_rgba[geom.id, :3] = placed.rgb
+        model.geom_rgba[model.geom("table").id, :3] = scene.table_rgb
+        direction = np.array(scene.light_direction)
+        model.light_dir[0] = direction / np.linalg.norm(direction)
+        model.light_diffuse[0] = scene.light_diffuse
+
+    # -- physics -----------------------------------------------------------------------------------------------------
+
+    def step(self, command: np.ndarray, duration_s: float) -> None:
+        """Holds joint targets ``command`` (A,) rad and m for ``duration_s`` (a multiple of 2 ms), at 500 Hz physics.
+
+        Raises AutofocusError for a command of another shape or with NaN or infinite values. Targets outside the joint
+        ranges are clipped to them, as the servos' end stops would.
+        """
+        steps = round(duration_s / mjcf.TIMESTEP_S)
+        self._set_command(command)
+        while steps > 0:
+            # Success and phase are looked at every 10 ms at the latest, whatever the caller's step is.
+            batch = min(steps, 5)
+            mujoco.mj_step(self._model, self._data, nstep=batch)
+            steps -= batch
+            self._update_success()
+            self._update_lamp()
+
+    def follow(self, target: np.ndarray, duration_s: float) -> None:
+        """Moves the command from the last one to ``target`` (A,) in a straight line, at 100 Hz: the guard's stream."""
+        start, target = self._last_command.copy(), np.asarray(target, dtype=float)
+        ticks = max(1, round(duration_s / COMMAND_PERIOD_S))
+        for tick in range(1, ticks + 1):
+            self.step(start + (target - start) * (tick / ticks), COMMAND_PERIOD_S)
+
+    def _set_command(self, command: np.ndarray) -> None:
+        command = np.asarray(command, dtype=float)
+        if command.shape != arm.LOWER.shape or not np.isfinite(command).all():
+            raise AutofocusError("autofocus_sim command", str(command), f"{arm.LOWER.size} finite numbers in the order "
+                                 + ", ".join(arm.JOINT_NAMES), "send one target per joint")
+        self._last_command = np.clip(command, arm.LOWER, arm.UPPER)
+        self._data.ctrl[:5] = self._last_command[:5]
+        self._data.ctrl[5:] = self._last_command[5]
+
+    def joint_positions(self) -> np.ndarray:
+        """(A,) rad, gripper in m (mean of both fingers)."""
+        values = self._data.qpos[self._qpos_at]
+        return np.append(values[:5], values[5:].mean())
+
+    def joint_velocities(self) -> np.ndarray:
+        """(A,) rad/s, gripper in m/s."""
+        values = self._data.qvel[self._qvel_at]
+        return np.append(values[:5], values[5:].mean())
+
+    @property
+    def time_s(self) -> float:
+        """Simulated time since the reset."""
+        return float(self._data.time)
+
+    @property
+    def success(self) -> bool:
+        """Whether the task has been achieved since the reset.
+
+        lift: the cube's underside at least 4 cm above the table for 0.3 s. place: the cube at rest on the plate,
+        untouched by the fingers, for 0.3 s.
+        """
+        return self._success
+
+    def _update_success(self) -> None:
+        met = self._lifted() if self.scene.task == "lift" else self._placed()
+        if not met:
+            self._held_since_s = None
+        elif self._held_since_s is None:
+            self._held_since_s = self.time_s
+        elif self.time_s - self._held_since_s >= _HELD_S:
+            self._success = True
+
+    def _lifted(self) -> bool:
+        return self._data.qpos[self._cube_qpos_at + 2] - mjcf.CUBE_HALF_M >= _LIFTED_M
+
+    def _placed(self) -> bool:
+        data, at = self._data, self._cube_qpos_at
+        plate = data.geom_xpos[self._geoms_of[PLATE][0]]
+        cube = data.qpos[at : at + 3]
+        above_m = cube[2] - mjcf.CUBE_HALF_M - (plate[2] + mjcf.PLATE_HALF_HEIGHT_M)
+        centred = np.hypot(*(cube - plate)[:2]) < mjcf.PLATE_RADIUS_M - 0.010
+        at_rest = np.abs(data.qvel[self._cube_qvel_at : self._cube_qvel_at + 3]).max() < 0.02
+        return bool(centred and abs(above_m) < 0.006 and at_rest and not self._fingers_touch_cube())
+
+    def _fingers_touch_cube(self) -> bool:
+        contacts = self._data.contact.geom
+        return any(
+            (int(a) == self._cube_geom and int(b) in self._finger_geoms)
+            or (int(b) == self._cube_geom and int(a) in self._finger_geoms)
+            for a, b in contacts
+        )
+
+    # -- the lamp ----------------------------------------------------------------------------------------------------
+
+    @property
+    def operator_phase(self) -> int:
+        """The phase the lamp shows in `lamp`: the one last set, else what the expert's own logic says."""
+        return int(self._phases.phase) if self._operator_phase is None else self._operator_phase
+
+    @operator_phase.setter
+    def operator_phase(self, phase: int | None) -> None:
+        if phase is not None and phase not in tuple(Phase):
+            raise AutofocusError("autofocus_sim operator_phase", str(phase), f"0 .. {max(Phase)}", "send a known phase")
+        self._operator_phase = phase
+        self._next_phase_s = self.time_s
+
+    def _update_lamp(self) -> None:
+        if self.time_s < self._next_phase_s - 1e-9 or not self.scene.condition.startswith("lamp"):
+            return
+        self._next_phase_s = self.time_s + _PHASE_PERIOD_S
+        q = self.joint_positions()
+        self._phases.update(self.truth(boxes=False), forward(q), float(q[-1]))
+        shown = Phase(self.operator_phase)
+        if self.scene.lamp_schedule:
+            shown = [phase for start_s, phase in self.scene.lamp_schedule if start_s <= self.time_s][-1]
+        geom = self._model.geom("lamp").id
+        self._model.geom_rgba[geom, :3] = LAMP_RGB[shown]
+
+    # -- pictures and truth ------------------------------------------------------------------------------------------
+
+    def render(self) -> np.ndarray:
+        """The camera's picture now: uint8 (H, W, 3) rgb."""
+        return self._picture.colour(self._data)
+
+    def camera_matrix(self) -> np.ndarray:
+        """(3, 3) pinhole intrinsics in px; there is no distortion."""
+        return self._picture.camera_matrix()
+
+    def truth(self, exact: bool = False, boxes: bool = True) -> Truth:
+        """Where everything is.
+
+        ``exact``: boxes of the pixels that are really visible, by a segmentation picture (costs one rendering), and
+        ``visible`` means at least 12 of them at 320x240. Otherwise boxes enclose the projected corners, cut at the
+        image border, and ``visible`` only says that this is not empty: occlusion is ignored. ``boxes=False`` leaves
+        out the pixel side altogether (NaN), for a caller who wants positions only.
+        """
+        data = self._data
+        if exact:
+            seen = self._picture.visible_boxes(data, self._geoms_of)
+        elif boxes:
+            seen = {name: self._picture.projected_box(data, geoms) for name, geoms in self._geoms_of.items()}
+        else:
+            seen = dict.fromkeys(self._geoms_of, np.full(4, np.nan))
+        objects = {}
+        for name, geoms in self._geoms_of.items():
+            position = data.geom_xpos[list(geoms)].mean(axis=0)
+            rotation = data.geom_xmat[geoms[0]]
+            yaw_rad = float(np.arctan2(rotation[3], rotation[0]))
+            pixel = self._picture.project(data, position[None])[0] if boxes or exact else np.full(2, np.nan)
+            objects[name] = ObjectTruth(position, yaw_rad, pixel, seen[name], bool(np.isfinite(seen[name]).all()))
+        return Truth(objects, self._success, self.time_s)
+
+    def close(self) -> None:
+        """Frees the OpenGL context; call it in the thread that rendered."""
+        self._picture.close()
+
+
+def _yaw_quaternion(yaw_rad: float) -> tuple[float, float, float, float]:
+    return (float(np.cos(yaw_rad / 2)), 0.0, 0.0, float(np.sin(yaw_rad / 2)))

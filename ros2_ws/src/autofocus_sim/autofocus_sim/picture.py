@@ -1,0 +1,97 @@
+"""Pictures of a MuJoCo state from the cell's camera: colour, visible boxes by segmentation, projection."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+# MuJoCo chooses its OpenGL when it is first imported; without this a machine without a display cannot render.
+os.environ.setdefault("MUJOCO_GL", "egl")
+import mujoco  # noqa: E402
+
+#: Fewer visible pixels than this, at 320x240, do not count as seeing an object.
+_LEAST_VISIBLE_PX = 12
+
+
+class Picture:
+    """Renders states of one model. The OpenGL context is made by the first picture and belongs to that thread."""
+
+    def __init__(self, model: mujoco.MjModel, image_size: tuple[int, int]) -> None:
+        """``image_size``: (height, width) px."""
+        self._model = model
+        self._height_px, self._width_px = image_size
+        self._camera = model.camera("camera").id
+        self._renderer: mujoco.Renderer | None = None
+        self._least_visible_px = max(1, _LEAST_VISIBLE_PX * self._height_px * self._width_px // (240 * 320))
+
+    def colour(self, data: mujoco.MjData) -> np.ndarray:
+        """uint8 (H, W, 3) rgb."""
+        return self._ready(data).render()
+
+    def visible_boxes(self, data: mujoco.MjData, geoms_of: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        """For each name the box (4,) x0 y0 x1 y1 px around the visible pixels of its geoms; NaN where unseen."""
+        renderer = self._ready(data)
+        renderer.enable_segmentation_rendering()
+        try:
+            pixels = renderer.render()
+        finally:
+            renderer.disable_segmentation_rendering()
+        geom_ids = np.where(pixels[..., 1] == mujoco.mjtObj.mjOBJ_GEOM, pixels[..., 0], -1)
+        return {name: self._box_of(np.isin(geom_ids, geoms)) for name, geoms in geoms_of.items()}
+
+    def projected_box(self, data: mujoco.MjData, geoms: tuple[int, ...]) -> np.ndarray:
+        """The box (4,) px around the projected corners of ``geoms``, cut at the image border; NaN where empty."""
+        corners = np.concatenate([self._corners(data, geom) for geom in geoms])
+        pixels = self.project(data, corners)
+        limit = (self._width_px, self._height_px)
+        low, high = np.clip(pixels.min(axis=0), 0, limit), np.clip(pixels.max(axis=0), 0, limit)
+        return np.concatenate([low, high]) if (high > low).all() else np.full(4, np.nan)
+
+    def project(self, data: mujoco.MjData, points_m: np.ndarray) -> np.ndarray:
+        """(N, 2) px of points (N, 3) m in the base frame; the first pixel's centre is (0.5, 0.5)."""
+        rotation = data.cam_xmat[self._camera].reshape(3, 3)
+        in_camera = (points_m - data.cam_xpos[self._camera]) @ rotation
+        focal_px, centre = self._focal_px(), np.array([self._width_px / 2, self._height_px / 2])
+        # MuJoCo's camera looks along -z with y up; pictures count y downwards.
+        return centre + focal_px * in_camera[:, :2] * (1, -1) / -in_camera[:, 2:]
+
+    def camera_matrix(self) -> np.ndarray:
+        """(3, 3) intrinsics in px, in ROS's convention: the first pixel's centre is (0, 0)."""
+        focal_px = self._focal_px()
+        return np.array([
+            [focal_px, 0.0, self._width_px / 2 - 0.5],
+            [0.0, focal_px, self._height_px / 2 - 0.5],
+            [0.0, 0.0, 1.0],
+        ])
+
+    def close(self) -> None:
+        """Frees the context, if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _ready(self, data: mujoco.MjData) -> mujoco.Renderer:
+        if self._renderer is None:
+            self._renderer = mujoco.Renderer(self._model, self._height_px, self._width_px)
+        self._renderer.update_scene(data, camera=self._camera)
+        flags = self._renderer.scene.flags
+        flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        return self._renderer
+
+    def _box_of(self, mask: np.ndarray) -> np.ndarray:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if np.count_nonzero(mask) < self._least_visible_px:
+            return np.full(4, np.nan)
+        return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=float)
+
+    def _corners(self, data: mujoco.MjData, geom: int) -> np.ndarray:
+        centre, half = self._model.geom_aabb[geom, :3], self._model.geom_aabb[geom, 3:]
+        signs = np.array(np.meshgrid((-1, 1), (-1, 1), (-1, 1))).reshape(3, 8).T
+        rotation = data.geom_xmat[geom].reshape(3, 3)
+        return data.geom_xpos[geom] + (centre + signs * half) @ rotation.T
+
+    def _focal_px(self) -> float:
+        fovy_rad = np.deg2rad(self._model.cam_fovy[self._camera])
+        return float(self._height_px / 2 / np.tan(fovy_rad / 2))
