@@ -17,8 +17,9 @@ FOREARM_M = 0.250
 HAND_M = 0.158
 PAD_HALF_LENGTH_M = 0.011
 
-LOWER = np.array([-2.6, -1.85, -1.75, -1.74, -3.1, 0.004])
-UPPER = np.array([2.6, 1.95, 1.60, 2.14, 3.1, 0.037])
+#: The same as in config/sim_arm.yaml, which a test holds against these.
+LOWER = np.array([-3.1, -1.85, -1.75, -1.8, -3.1, 0.0])
+UPPER = np.array([3.1, 1.95, 1.6, 2.15, 3.1, 0.037])
 
 GRIPPER_OPEN_M = 0.034
 #: Commanded when holding: less than half a cube, so the position actuator keeps pressing.
@@ -28,5 +29,5 @@ GRIPPER_HOLDING_BELOW_M = 0.0200
 #: ... and fingers this near have closed on nothing.
 GRIPPER_EMPTY_BELOW_M = 0.0125
 
-#: The arm is here after a reset: tip at (0.25, 0, 0.18) m, pointing down, gripper open.
-START_POSE = np.array([0.0, -0.1917, 0.2997, 1.4628, 0.0, GRIPPER_OPEN_M])
+#: The arm is here after a reset: tip at (0.25, 0, 0.15) m, pointing down, gripper open.
+START_POSE = np.array([0.0, -0.1717, 0.4012, 1.3413, 0.0, GRIPPER_OPEN_M])

@@ -19,7 +19,7 @@ from autofocus_sim.truth import CUBE, PLATE, Truth
 PERIOD_S = 0.1
 NOISE_M = 0.006
 _NOISE_MEMORY = 0.4
-_MAX_STEP_M = 0.018
+_MAX_STEP_M = 0.014
 _MAX_TURN_RAD = 0.20
 _MAX_GRIPPER_STEP_M = 0.010
 #: Ticks at the end of the task that show the imitator to stay there.

@@ -15,7 +15,7 @@ LAMP_HALF_M = (0.022, 0.038, 0.03)
 
 #: Camera in front of the robot, looking back at it over the work area; the image's right is the robot's left (+y).
 CAMERA_POSITION_M = np.array([0.88, 0.0, 0.64])
-CAMERA_LOOKS_AT_M = np.array([0.27, 0.0, 0.02])
+CAMERA_LOOKS_AT_M = np.array([0.255, 0.0, 0.035])
 CAMERA_FOVY_DEG = 29.0
 
 #: name -> (MuJoCo geom type, half sizes in m). Four shapes; the scene gives them colour and place.
@@ -49,6 +49,9 @@ def build_xml(image_size: tuple[int, int]) -> str:
     <map znear="0.05" zfar="10"/>
     <headlight ambient="0.34 0.34 0.34" diffuse="0.28 0.28 0.28" specular="0.05 0.05 0.05"/>
   </visual>
+  <asset>
+    <material name="fingertip" rgba="1.0 0.48 0.0 1" emission="0.35"/>
+  </asset>
   <default>
     <geom friction="1 0.01 0.001" solref="0.006 1"/>
     <default class="arm">
@@ -140,7 +143,7 @@ def _finger_xml(name: str, side: int, tip_m: float) -> str:
     return f"""                <body name="{name}" pos="{tip_m} {side * half_m} 0" gravcomp="1" childclass="finger">
                   <joint name="{name}" axis="0 {side} 0"/>
                   <geom name="{name}_tip" type="box" size="{pad_m + 0.005} {half_m} 0.010" pos="-0.005 0 0"
-                        mass="0.03" rgba="1.0 0.50 0.0 1"/>
+                        mass="0.03" material="fingertip"/>
                   <geom name="{name}_link" type="box" size="0.013 0.004 0.008" pos="-0.034 0 0" mass="0.02"
                         rgba="0.16 0.17 0.19 1"/>
                 </body>"""

@@ -37,7 +37,7 @@ class Picture:
             pixels = renderer.render()
         finally:
             renderer.disable_segmentation_rendering()
-        geom_ids = np.where(pixels[..., 1] == mujoco.mjtObj.mjOBJ_GEOM, pixels[..., 0], -1)
+        geom_ids = np.where(pixels[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM), pixels[..., 0], -1)
         return {name: self._box_of(np.isin(geom_ids, geoms)) for name, geoms in geoms_of.items()}
 
     def projected_box(self, data: mujoco.MjData, geoms: tuple[int, ...]) -> np.ndarray:
