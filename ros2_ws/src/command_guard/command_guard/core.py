@@ -1,0 +1,286 @@
+"""The guard's state machine: what arrives, when it arrives, and what may therefore be commanded. No ROS, no torch.
+
+    DISARMED --arm--> HOLDING --fresh request and heartbeat--> TRACKING --late, dead, hold()--> HOLDING
+    any state --something is wrong--> FAULT --arm, by a person--> HOLDING
+    HOLDING, TRACKING, FAULT --disarm--> braking --at rest--> DISARMED
+
+DISARMED commands nothing. HOLDING and FAULT brake from the last command to rest and stay there. docs/safety.md has the
+reasons. Every `now_s` is one monotonic clock, in s; it must not go back. Vectors are (A,), rad or m, in joint order.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from autofocus_core.schema import Robot
+
+from command_guard.chunk import Chunk, RefusedError, Request, check_request, column_order
+from command_guard.limiter import Limiter
+from command_guard.settings import Settings
+
+#: A measured pose may be this share of a joint's range outside its limits (encoder offset) when the guard arms.
+ARM_TOLERANCE = 0.05
+NEVER = float("-inf")
+
+
+class State(enum.Enum):
+    """What the guard is doing."""
+
+    DISARMED = "disarmed"
+    HOLDING = "holding"
+    TRACKING = "tracking"
+    FAULT = "fault"
+
+
+class GuardCore:
+    """Feed it what arrives with the time of arrival, and call `step` once per period for the command."""
+
+    def __init__(self, robot: Robot, rate_hz: float | None = None, settings: Settings | None = None) -> None:
+        """`rate_hz` overrides the one in `settings`; raises AutofocusError where a setting is out of range."""
+        settings = settings or Settings()
+        self.settings = settings
+        self.period_s = 1.0 / (settings.rate_hz if rate_hz is None else Settings(rate_hz=rate_hz).rate_hz)
+        self.robot = robot
+        self.state = State.DISARMED
+        self.reason = "not armed yet"
+        self.counts: Counter[str] = Counter()
+        self.ramping = False
+        self._limiter = Limiter(robot.lower, robot.upper, robot.velocity, robot.acceleration, self.period_s)
+        self._names = robot.joint_names
+        self._lower, self._upper = robot.lower, robot.upper
+        self._speed = robot.velocity.tolist()
+        self._rad = [i for i, joint in enumerate(robot.all_joints) if joint.unit == "rad"]
+        self._state_timeout_s = robot.state.timeout_ms / 1e3
+        self._request_timeout_s = robot.command_timeout_ms / 1e3
+        self._heartbeat_timeout_s = robot.heartbeat_timeout_ms / 1e3
+        self._state_columns: tuple[tuple[str, ...], list[int]] = ((), [])
+        self._measured: list[float] = []
+        self._measured_s = NEVER
+        self._heartbeat_s = NEVER
+        self._chunk: Chunk | None = None
+        self._needs_arm = False  # HOLDING, but only a person may end it
+        self._hold_since_s: float | None = None  # when a watchdog began this hold
+        self._limited_since_s: float | None = None
+        self._silent_at_rest = False  # after disarm(), or when the robot's state is unknown
+        self._foreign: str | None = None
+
+    # ---- what arrives
+
+    def on_state(self, names: Sequence[str], positions: Sequence[float], now_s: float) -> str | None:
+        """Measured joint positions by name (more joints than the robot's are ignored). Returns why it is refused."""
+        try:
+            key, columns = self._state_columns
+            if len(key) != len(names) or key != tuple(names):
+                columns = column_order(names, self._names, extra_allowed=True)
+                self._state_columns = (tuple(names), columns)
+            if len(positions) != len(names):
+                raise RefusedError("shape", f"{len(positions)} positions for {len(names)} names")
+            measured = [float(positions[i]) for i in columns]
+            if not all(-1e6 < p < 1e6 for p in measured):  # false for NaN too
+                raise RefusedError("nonfinite", "NaN, infinite or absurd joint position")
+        except RefusedError as refused:
+            self.counts[f"state_refused_{refused.kind}"] += 1
+            return str(refused)
+        self._measured, self._measured_s = measured, now_s
+        self.counts["states"] += 1
+        return None
+
+    def on_heartbeat(self, now_s: float) -> None:
+        """The commander is alive."""
+        self._heartbeat_s = now_s
+        self.counts["heartbeats"] += 1
+
+    def on_request(self, request: Request, now_s: float) -> str | None:
+        """A commander's request. Returns None, or why it is refused. A broken one (NaN, wrong unit) is a fault."""
+        try:
+            limits = (self._names, self._lower, self._upper)
+            ages = (self.settings.max_stamp_age_s, self.settings.max_stamp_ahead_s)
+            times, positions = check_request(request, *limits, now_s, *ages)
+            if self.state in (State.DISARMED, State.FAULT):
+                raise RefusedError(self.state.value, f"{self.state.value} ({self.reason}): call ~/arm")
+            if self._needs_arm:
+                raise RefusedError("needs_arm", f"{self.reason}: call ~/arm")
+        except RefusedError as refused:
+            self.counts[f"request_refused_{refused.kind}"] += 1
+            if refused.fatal:
+                self.fault(f"request: {refused}")
+            return str(refused)
+        self._chunk = Chunk(now_s, self._limiter.position, times, positions)
+        self.counts["requests"] += 1
+        return None
+
+    def on_foreign_publisher(self, who: str | None) -> None:
+        """Who else publishes robot commands, None for nobody: seen from outside, told here at every check."""
+        self._foreign = who
+        if who is not None:
+            self.fault(f"another publisher of robot commands: {who}")
+
+    # ---- what a person asks for
+
+    def arm(self, now_s: float) -> str | None:
+        """Begin, go on, or clear a fault. Returns None, or why not.
+
+        From DISARMED the command starts at the measured pose. Where commands are still going out it goes on from the
+        last *command*, so nothing steps, unless the arm is not there any more: then from where it is.
+        """
+        refusal = self._why_not_arm(now_s)
+        if refusal is not None:
+            self.counts["arm_refused"] += 1
+            return refusal
+        if self.state is not State.TRACKING:
+            if self._must_anchor():
+                self._limiter.anchor(self._measured)
+            self._enter_holding("armed: waiting for a request and a heartbeat", needs_arm=False)
+        self.counts["armed"] += 1
+        return None
+
+    def disarm(self) -> None:
+        """Brake, then command nothing. Also clears a fault."""
+        if self._limiter.at_rest:
+            self._enter_disarmed()
+        else:
+            self._enter_holding("disarming: braking", needs_arm=True)
+            self._silent_at_rest = True
+
+    def hold(self) -> None:
+        """Brake and stay until a person arms again: the commander is not asked."""
+        if self.state in (State.HOLDING, State.TRACKING) and not self._silent_at_rest:
+            self._enter_holding("hold was asked for", needs_arm=True)
+
+    def estop(self) -> None:
+        """Brake and stay, latched as a fault, from any state. A stop in software: it cuts no power."""
+        self._enter_fault("e-stop was asked for")
+
+    # ---- once per period
+
+    def step(self, now_s: float) -> np.ndarray | None:
+        """The command (A,) for this period, or None where nothing may be commanded."""
+        if not self._limiter.position:
+            return None
+        self._watch(now_s)
+        if self.state is State.TRACKING:
+            self._track(now_s)
+        elif self._silent_at_rest and self._limiter.at_rest:
+            if self.state is State.HOLDING:
+                self._enter_disarmed()
+            return None
+        else:
+            self._limiter.brake()
+        return np.array(self._limiter.position)
+
+    def fault(self, reason: str) -> None:
+        """Brake and stay until a person arms again. The first reason is kept; while disarmed nothing can go wrong."""
+        if self.state in (State.HOLDING, State.TRACKING):
+            self._enter_fault(reason)
+
+    # ---- inside
+
+    def _watch(self, now_s: float) -> None:
+        """Let the watchdogs change the state."""
+        state_age_s = now_s - self._measured_s
+        if state_age_s > self._state_timeout_s and not self._silent_at_rest:
+            # A robot whose driver died may be moved by hand; an old command must not pull it back when it returns.
+            self._silent_at_rest = True
+            self.fault(f"joint state is {state_age_s * 1e3:.0f} ms old")
+        if self.state is State.FAULT:
+            return
+        heartbeat_age_s = now_s - self._heartbeat_s
+        alive = heartbeat_age_s <= self._heartbeat_timeout_s
+        request_age_s = now_s - self._chunk.received_s if self._chunk else float("inf")
+        fresh = request_age_s <= self._request_timeout_s
+        if self.state is State.TRACKING:
+            if not alive:
+                self._hold_softly("commander is dead", heartbeat_age_s, "heartbeat", now_s)
+            elif not fresh:
+                self._hold_softly("commander is late", request_age_s, "request", now_s)
+        elif not self._needs_arm:
+            if self._hold_since_s is not None and now_s - self._hold_since_s > self.settings.resume_within_s:
+                self._needs_arm = True
+                self.reason += f"; silent for more than {self.settings.resume_within_s:g} s: call ~/arm to go on"
+            elif alive and fresh:
+                self._join()
+
+    def _join(self) -> None:
+        """HOLDING to TRACKING: how far is the first point? The gripper's travel is no reason to ramp or refuse."""
+        distance_rad = self._distance(self._chunk.goal)
+        if distance_rad > self.robot.start.refuse_distance_rad:
+            allowed = self.robot.start.refuse_distance_rad
+            self.fault(f"first request is {distance_rad:.3f} rad away, allowed {allowed:g}: go to the start pose first")
+            return
+        self.state, self.reason = State.TRACKING, "following requests"
+        self.ramping = distance_rad > self.robot.start.ramp_distance_rad
+        self.counts["ramps"] += self.ramping
+        self._hold_since_s = self._limited_since_s = None
+
+    def _track(self, now_s: float) -> None:
+        target, slope = self._chunk.sample(now_s)
+        if self.ramping:
+            self.ramping = self._distance(self._chunk.goal) > self.robot.start.ramp_distance_rad
+        self._limiter.track(target, slope, self.settings.ramp_velocity_scale if self.ramping else 1.0)
+        self._watch_limiting(now_s)
+
+    def _watch_limiting(self, now_s: float) -> None:
+        """Fault when a joint could not keep its appointments at full speed for too long: the requests are wrong."""
+        due_s = max(0.0, self._chunk.goal_s - now_s) + self.settings.late_limit_s
+        here = self._limiter.position
+        if self.ramping or all(abs(g - p) <= s * due_s for g, p, s in zip(self._chunk.goal, here, self._speed)):
+            self._limited_since_s = None
+            return
+        self.counts["limited_periods"] += 1
+        if self._limited_since_s is None:
+            self._limited_since_s = now_s
+        elif now_s - self._limited_since_s > self.settings.late_abort_s:
+            late = [abs(g - p) / s for g, p, s in zip(self._chunk.goal, here, self._speed)]
+            name = self._names[late.index(max(late))]
+            self.fault(f"{name} was limited for {self.settings.late_abort_s:g} s: requests beyond what it can do")
+
+    def _hold_softly(self, what: str, age_s: float, of: str, now_s: float) -> None:
+        self._enter_holding(f"{what}: no {of} for {age_s * 1e3:.0f} ms", needs_arm=False)
+        self._hold_since_s = now_s
+        self.counts[f"holds_{of}"] += 1
+
+    def _enter_holding(self, reason: str, needs_arm: bool) -> None:
+        self.state, self.reason, self._needs_arm = State.HOLDING, reason, needs_arm
+        self._chunk, self.ramping = None, False
+        self._hold_since_s = self._limited_since_s = None
+        self._silent_at_rest = False
+
+    def _enter_fault(self, reason: str) -> None:
+        self.state, self.reason = State.FAULT, reason
+        self._chunk, self.ramping = None, False
+        self.counts["faults"] += 1
+
+    def _enter_disarmed(self) -> None:
+        self._enter_holding("disarmed", needs_arm=False)
+        self.state = State.DISARMED
+        self._limiter.clear()
+
+    def _must_anchor(self) -> bool:
+        """Whether `arm` begins at the measured pose rather than at the last command."""
+        if not self._limiter.position:
+            return True
+        away = self._distance(self._measured) > self.robot.start.ramp_distance_rad
+        if self._silent_at_rest:  # disarming, or nothing was known of the robot
+            return away or self._limiter.at_rest
+        return away and self._limiter.at_rest
+
+    def _why_not_arm(self, now_s: float) -> str | None:
+        age_s = now_s - self._measured_s
+        if age_s > self._state_timeout_s:
+            seen = "was never received" if self._measured_s == NEVER else f"is {age_s * 1e3:.0f} ms old"
+            return f"joint state {seen}; allowed {self._state_timeout_s * 1e3:g} ms: is {self.robot.state.topic} alive?"
+        if self._foreign is not None:
+            return f"another publisher of robot commands: {self._foreign}; stop it first"
+        for name, p, low, high in zip(self._names, self._measured, self._lower, self._upper):
+            slack = ARM_TOLERANCE * (high - low)
+            if not low - slack <= p <= high + slack:
+                return f"{name} is at {p:.4f}, outside its limits {low:g} to {high:g}: move it back by hand"
+        return None
+
+    def _distance(self, positions: Sequence[float]) -> float:
+        """Largest distance of a revolute joint, in rad, between `positions` and the last command."""
+        here = self._limiter.position
+        return max((abs(positions[i] - here[i]) for i in self._rad), default=0.0)
