@@ -1,0 +1,222 @@
+"""Annotation format v1: what matters in each frame of an episode, as a bag beside it and a JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autofocus_core.annotation_bag import write_bag
+from autofocus_core.episode import annotation_path, content_hash
+from autofocus_core.errors import AutofocusError
+from autofocus_core.fields import Fields
+from autofocus_core.names import ANNOTATION_SIDECAR
+
+ANNOTATION_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTrack:
+    """One object over the N frames of a camera.
+
+    `boxes_px` float32 (N, 4) x0 y0 x1 y1 in pixels of the frame, NaN where it was not seen; `score` float32
+    (N,) in [0, 1]; `valid` bool (N,): its box may be learned from; `reason` (N,): why not, "" where valid.
+    """
+
+    name: str
+    role: str
+    boxes_px: np.ndarray
+    score: np.ndarray
+    valid: np.ndarray
+    reason: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CameraAnnotation:
+    """All frames of one camera: `stamps_ns` int64 (N,) the images' header stamps, strictly rising;
+    `valid` bool (N,), `reason` (N,) as in ObjectTrack, for the frame as a whole."""
+
+    camera: str
+    width_px: int
+    height_px: int
+    stamps_ns: np.ndarray
+    objects: tuple[ObjectTrack, ...]
+    valid: np.ndarray
+    reason: tuple[str, ...]
+
+    def object(self, name: str) -> ObjectTrack:
+        """The object of that name; raises AutofocusError naming those there are."""
+        for track in self.objects:
+            if track.name == name:
+                return track
+        names = ", ".join(track.name for track in self.objects) or "(none)"
+        raise AutofocusError(
+            f"annotation of camera {self.camera}", f"object {name!r}", names, "annotate again with this object"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """An annotated episode. `episode` is its name, `episode_hash` its content hash, `provenance` how it was made
+    (backends, settings, versions; JSON types)."""
+
+    episode: str
+    episode_hash: str
+    task: str
+    instruction: str
+    cameras: tuple[CameraAnnotation, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def camera(self, name: str) -> CameraAnnotation:
+        """The camera of that name; raises AutofocusError naming those there are."""
+        for camera in self.cameras:
+            if camera.camera == name:
+                return camera
+        names = ", ".join(camera.camera for camera in self.cameras) or "(none)"
+        raise AutofocusError(
+            f"annotation of {self.episode}", f"camera {name!r}", names, "annotate again with this camera"
+        )
+
+
+def write_annotation(annotation: Annotation, episode_dir: str | Path, *, sigma_px: float | None = None) -> Path:
+    """Write `<episode_dir>.annotation/`, replacing an older one in one step; gives its path.
+
+    The bag in it has, for each camera, the union map of the valid objects (PNG mono8, Gaussians of `sigma_px`;
+    None: a 24th of the frame's height, the paper's 20 px at 480) and the boxes, under the images' stamps.
+    Raises AutofocusError for arrays that do not fit together.
+    """
+    for camera in annotation.cameras:
+        _check(camera, f"annotation of {annotation.episode}")
+    path = annotation_path(episode_dir)
+    return write_bag(annotation, path, {ANNOTATION_SIDECAR: _to_json(annotation)}, sigma_px)
+
+
+def read_annotation(episode_dir: str | Path, *, verify: bool = True) -> Annotation:
+    """The annotation of an episode. `verify`: it must be of these very bytes (content hash).
+
+    Raises AutofocusError where it is missing, damaged, of a newer version or of another recording.
+    """
+    sidecar = annotation_path(episode_dir) / ANNOTATION_SIDECAR
+    again = f"autofocus annotate {episode_dir}"
+    if not sidecar.is_file():
+        raise AutofocusError(f"episode {episode_dir}", "no annotation", str(sidecar), f"make it with `{again}`")
+    try:
+        fields = Fields(json.loads(sidecar.read_text(encoding="utf-8")), str(sidecar))
+    except (OSError, ValueError) as error:
+        raise AutofocusError(
+            str(sidecar), f"unreadable: {error}", "the JSON of an annotation", f"make it again: `{again}`"
+        ) from error
+    version = fields.integer("schema", minimum=1)
+    if version != ANNOTATION_SCHEMA:
+        raise AutofocusError(
+            f"{sidecar}: schema", str(version), str(ANNOTATION_SCHEMA), "update AutoFocus-IL, or annotate again"
+        )
+    annotation = Annotation(
+        episode=fields.text("episode"),
+        episode_hash=fields.text("episode_hash"),
+        task=str(fields.take("task")),
+        instruction=str(fields.take("instruction")),
+        cameras=tuple(_camera(item) for item in fields.items("cameras")),
+        provenance=dict(fields.take("provenance", "a mapping")),
+    )
+    fields.done()
+    for camera in annotation.cameras:
+        _check(camera, str(sidecar))
+    if verify and annotation.episode_hash != content_hash(episode_dir):
+        raise AutofocusError(
+            str(sidecar), "made from another recording", f"one made from {episode_dir}", f"make it again: `{again}`"
+        )
+    return annotation
+
+
+def _to_json(annotation: Annotation) -> str:
+    document = {
+        "schema": ANNOTATION_SCHEMA,
+        "episode": annotation.episode,
+        "episode_hash": annotation.episode_hash,
+        "task": annotation.task,
+        "instruction": annotation.instruction,
+        "provenance": annotation.provenance,
+        "cameras": [
+            {
+                "camera": camera.camera,
+                "width_px": camera.width_px,
+                "height_px": camera.height_px,
+                "stamps_ns": camera.stamps_ns.tolist(),
+                "valid": camera.valid.tolist(),
+                "reason": list(camera.reason),
+                "objects": [
+                    {
+                        "name": track.name,
+                        "role": track.role,
+                        # JSON has no NaN: an absent box is null.
+                        "boxes_px": [
+                            None if np.isnan(box).any() else box.tolist() for box in np.round(track.boxes_px, 2)
+                        ],
+                        "score": [round(float(score), 4) for score in track.score],
+                        "valid": track.valid.tolist(),
+                        "reason": list(track.reason),
+                    }
+                    for track in camera.objects
+                ],
+            }
+            for camera in annotation.cameras
+        ],
+    }
+    return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _camera(fields: Fields) -> CameraAnnotation:
+    objects = fields.take("objects", "a list")
+    camera = CameraAnnotation(
+        camera=fields.text("camera"),
+        width_px=fields.integer("width_px", minimum=1),
+        height_px=fields.integer("height_px", minimum=1),
+        stamps_ns=np.array(fields.take("stamps_ns"), dtype=np.int64),
+        objects=tuple(_track(Fields(item, f"{fields.where}: objects[{i}]")) for i, item in enumerate(objects)),
+        valid=np.array(fields.take("valid"), dtype=bool),
+        reason=tuple(fields.take("reason")),
+    )
+    fields.done()
+    return camera
+
+
+def _track(fields: Fields) -> ObjectTrack:
+    boxes = [[np.nan] * 4 if box is None else box for box in fields.take("boxes_px")]
+    track = ObjectTrack(
+        name=fields.text("name"),
+        role=str(fields.take("role")),
+        boxes_px=np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        score=np.array(fields.take("score"), dtype=np.float32),
+        valid=np.array(fields.take("valid"), dtype=bool),
+        reason=tuple(fields.take("reason")),
+    )
+    fields.done()
+    return track
+
+
+def _check(camera: CameraAnnotation, where: str) -> None:
+    place = f"{where}: camera {camera.camera}"
+    n = len(camera.stamps_ns)
+    if (np.diff(camera.stamps_ns) <= 0).any():
+        raise AutofocusError(
+            place, "stamps that do not rise", "one entry for each image, by stamp", "sort and deduplicate the frames"
+        )
+    lengths = {"valid": len(camera.valid), "reason": len(camera.reason)}
+    for track in camera.objects:
+        lengths |= {
+            f"{track.name}: {key}": len(getattr(track, key)) for key in ("boxes_px", "score", "valid", "reason")
+        }
+        if (track.valid & np.isnan(track.boxes_px).any(axis=1)).any():
+            raise AutofocusError(
+                f"{place}: {track.name}",
+                "valid without a box",
+                "valid only where there is a box",
+                "set valid to False there",
+            )
+    wrong = {key: length for key, length in lengths.items() if length != n}
+    if wrong:
+        raise AutofocusError(place, f"lengths {wrong}", f"{n}, as many as stamps_ns", "give one entry for each frame")

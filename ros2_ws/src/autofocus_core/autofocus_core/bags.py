@@ -1,0 +1,270 @@
+"""Reading any rosbag2 recording: a directory or a single file, MCAP or SQLite. Writing: see BagWriter."""
+
+from __future__ import annotations
+
+import struct
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from autofocus_core import messages as standard
+from autofocus_core.bag_recovery import RecoveredReader
+from autofocus_core.bag_writer import BagWriter, qos_profile
+from autofocus_core.errors import AutofocusError
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdError
+else:
+    from backports.zstd import ZstdError
+
+__all__ = ["Bag", "BagMessage", "BagWriter", "open_bag", "qos_profile", "storage_files"]
+
+STORAGE_SUFFIXES = (".mcap", ".db3")
+# What the readers of rosbags let through from damaged files, beside their own error.
+_DAMAGE = (
+    ReaderError,
+    TypesysError,
+    OSError,
+    struct.error,
+    zlib.error,
+    ZstdError,
+    ValueError,
+    TypeError,
+    EOFError,
+    KeyError,
+)
+
+
+class BagMessage(NamedTuple):
+    """One message as recorded: CDR bytes, receive stamp."""
+
+    topic: str
+    type: str
+    receive_ns: int
+    raw: bytes
+
+
+class Bag:
+    """An open recording. Use :func:`open_bag`; close it, or use it as a context manager.
+
+    `topics` {name: type}, `counts` {name: messages}, `lossy` (True: read from a damaged file, some messages
+    are missing), `loss` (what is known about it), `start_ns`/`end_ns` receive stamps, `ros_distro`.
+    """
+
+    def __init__(self, path: Path, reader: Reader | RecoveredReader) -> None:
+        self.path = path
+        self._reader = reader
+        self.lossy = isinstance(reader, RecoveredReader)
+        self.loss = reader.loss if isinstance(reader, RecoveredReader) else ""
+        self.topics: dict[str, str] = {}
+        self.counts: dict[str, int] = {}
+        for connection in reader.connections:
+            known = self.topics.setdefault(connection.topic, connection.msgtype)
+            if known != connection.msgtype:
+                raise AutofocusError(
+                    f"bag {path}: topic {connection.topic}",
+                    f"types {known} and {connection.msgtype}",
+                    "one type for each topic",
+                    "record the topic again with one type, or filter it with `ros2 bag convert`",
+                )
+            self.counts[connection.topic] = self.counts.get(connection.topic, 0) + connection.msgcount
+        self.start_ns = reader.start_time
+        self.end_ns = reader.end_time
+        self.ros_distro = reader.ros_distro or ""
+        self._store = _store_of(path, reader, self.ros_distro)
+
+    @property
+    def message_count(self) -> int:
+        """Messages in the bag, over all topics."""
+        return sum(self.counts.values())
+
+    def messages(self, topics: Iterable[str] | None = None) -> Iterator[BagMessage]:
+        """Messages in the order of their receive stamps, of all or of the given topics.
+
+        Raises AutofocusError for a topic that is not in the bag, and for damage met while reading.
+        """
+        wanted = set(self.topics) if topics is None else set(topics)
+        self.require(wanted)
+        connections = [c for c in self._reader.connections if c.topic in wanted]
+        if not connections:
+            return
+        try:
+            for connection, receive_ns, raw in self._reader.messages(connections):
+                yield BagMessage(connection.topic, connection.msgtype, receive_ns, raw)
+        except _READ_ERRORS as error:
+            raise _damaged(self.path, error) from error
+
+    def require(self, topics: Iterable[str]) -> None:
+        """Raise AutofocusError if one of the topics is not in the bag."""
+        missing = sorted(set(topics) - set(self.topics))
+        if missing:
+            raise AutofocusError(
+                f"bag {self.path}",
+                f"no topic {', '.join(missing)}",
+                ", ".join(sorted(self.topics)) or "(the bag has no topics)",
+                "correct the topic in the robot YAML, or record it",
+            )
+
+    def decode(self, type: str, raw: bytes, *, topic: str = "", receive_ns: int | None = None) -> Any:
+        """Deserialise CDR bytes into a message object; `topic` and `receive_ns` make errors name the message."""
+        try:
+            return self._store.deserialize_cdr(raw, type)
+        except (
+            SerdeError,
+            TypesysError,
+            KeyError,
+            struct.error,
+            ValueError,
+            IndexError,
+            AssertionError,
+            OverflowError,
+        ) as error:
+            place = f"bag {self.path}" + (f": topic {topic}" if topic else "")
+            if receive_ns is not None:
+                place += f": message received at {receive_ns} ns"
+            raise AutofocusError(
+                place,
+                f"{len(raw)} bytes that are no {type} ({error!r})",
+                f"CDR of {type}",
+                "leave this bag out, or record it again",
+            ) from error
+
+    def decoded(self, topics: Iterable[str] | None = None) -> Iterator[tuple[BagMessage, Any]]:
+        """Like :meth:`messages`, each with its deserialised form."""
+        for message in self.messages(topics):
+            yield message, self.decode(message.type, message.raw, topic=message.topic, receive_ns=message.receive_ns)
+
+    def header_ns(self, message: BagMessage) -> int | None:
+        """Header stamp in ns, None for types without a leading Header."""
+        if not standard.starts_with_header(message.type, self._store):
+            return None
+        return standard.header_stamp_ns(message.raw)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._reader.close()
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, exc_type: type | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_bag(path: str | Path, *, allow_truncated: bool = False) -> Bag:
+    """Open a rosbag2 directory or a single .mcap/.db3 file.
+
+    `allow_truncated`: read what is whole of a damaged MCAP (or of a directory without metadata.yaml); the
+    bag then has `lossy` set. Raises AutofocusError for what is missing, empty or damaged.
+    """
+    path = Path(path)
+    files = storage_files(path)
+    complete = path.is_file() or (path / "metadata.yaml").is_file()
+    if complete or not allow_truncated:
+        if not complete:
+            raise AutofocusError(
+                f"bag {path}",
+                "no metadata.yaml (the recording was not finished)",
+                "a directory that rosbag2 or the recorder finished",
+                f"`ros2 bag reindex {path}`, or read what is there with allow_truncated=True",
+            )
+        try:
+            reader = Reader(path)
+            reader.open()
+            return Bag(path, reader)
+        except _READ_ERRORS as error:
+            if not (allow_truncated and all(file.suffix == ".mcap" for file in files)):
+                raise _damaged(path, error) from error
+    return Bag(path, RecoveredReader([file for file in files if file.suffix == ".mcap"]))
+
+
+def storage_files(path: Path) -> list[Path]:
+    """The storage files of a bag; raises AutofocusError where there are none."""
+    if not path.exists():
+        raise AutofocusError(
+            f"bag {path}", "does not exist", "a rosbag2 directory, .mcap or .db3 file", "check the path"
+        )
+    if path.is_file():
+        if path.suffix not in STORAGE_SUFFIXES:
+            raise AutofocusError(
+                f"bag {path}",
+                f"a {path.suffix or 'suffixless'} file",
+                ", ".join(STORAGE_SUFFIXES),
+                "give the bag's directory or storage file",
+            )
+        files = [path]
+    else:
+        # Compressed files of `ros2 bag record --compression-mode file` are called NAME.mcap.zstd.
+        names = (file for file in path.iterdir() if any(suffix in file.suffixes for suffix in STORAGE_SUFFIXES))
+        files = sorted(names, key=lambda file: (len(file.name), file.name))
+    if not files:
+        raise AutofocusError(
+            f"bag {path}",
+            "an empty directory" if not any(path.iterdir()) else "no .mcap or .db3 file in it",
+            "a rosbag2 directory with its storage file",
+            "give the directory of an episode, or record one",
+        )
+    empty = [file.name for file in files if file.stat().st_size == 0]
+    if empty:
+        raise AutofocusError(
+            f"bag {path}", f"{', '.join(empty)} has 0 bytes", "a recording with messages", "delete it and record again"
+        )
+    return files
+
+
+def _damaged(path: Path, error: BaseException) -> AutofocusError:
+    return AutofocusError(
+        f"bag {path}",
+        f"truncated or damaged: {error}",
+        "a complete rosbag2 recording",
+        "read the whole chunks of an MCAP with allow_truncated=True (flagged lossy), or record it again",
+    )
+
+
+def _read_errors() -> tuple[type[BaseException], ...]:
+    import apsw  # the SQLite binding that rosbags brings
+
+    return (*_DAMAGE, apsw.Error)
+
+
+_READ_ERRORS = _read_errors()
+
+
+def _store_of(path: Path, reader: Reader | RecoveredReader, distro: str) -> Typestore:
+    """Types from the definitions in the bag; the distribution's own for those that it does not bring."""
+    found = {(c.msgtype, c.msgdef.format, c.msgdef.data) for c in reader.connections}
+    defined = tuple(sorted((t, f.value, d) for t, f, d in found if f != MessageDefinitionFormat.NONE))
+    undefined = {t for t, f, _ in found if f == MessageDefinitionFormat.NONE} - {t for t, _, _ in defined}
+    try:
+        store = _store(defined, distro if distro in standard.DISTROS else standard.PYPI_DISTRO, bool(undefined))
+    except (TypesysError, KeyError) as error:
+        raise _damaged(path, error) from error
+    return store
+
+
+@lru_cache(maxsize=64)
+def _store(defined: tuple[tuple[str, int, str], ...], distro: str, with_standard: bool) -> Typestore:
+    # Parsing definitions costs some 5 ms a type, and the episodes of a dataset all have the same ones.
+    store = get_typestore(standard.DISTROS[distro] if with_standard else Stores.EMPTY)
+    separator = "=" * 80 + "\n"
+    types: dict[str, Any] = {}
+    for msgtype, form, text in defined:
+        if form == MessageDefinitionFormat.MSG.value:
+            types.update(get_types_from_msg(text, msgtype))
+        elif text.startswith(f"{separator}IDL: "):
+            for part in text.split(separator)[1:]:
+                types.update(get_types_from_idl(part.split("\n", 1)[1]))
+        else:
+            types.update(get_types_from_idl(text))
+    store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
+    return store

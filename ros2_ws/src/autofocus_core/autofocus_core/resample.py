@@ -1,0 +1,233 @@
+"""The one rule by which streams are put together, live and offline alike.
+
+The time of an observation is the header stamp t of an image of the first camera. Every stream contributes
+its last message with header stamp <= t, if that is no older than the stream's timeout.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autofocus_core.errors import AutofocusError
+from autofocus_core.images import decode_image
+from autofocus_core.joints import decode_joints
+from autofocus_core.messages import stamp_ns
+from autofocus_core.schema import Robot
+
+if TYPE_CHECKING:
+    from autofocus_core.bags import Bag
+
+NS_PER_MS = 1_000_000
+#: Images kept for each camera: two seconds at 30 Hz.
+IMAGE_BUFFER = 64
+#: Joint messages kept: four seconds at 500 Hz.
+STATE_BUFFER = 2048
+
+
+@dataclass(slots=True)
+class StampCounts:
+    """Faults of a stream's header stamps: zero (not stored), duplicate (not stored), backwards (sorted in)."""
+
+    received: int = 0
+    zero: int = 0
+    duplicate: int = 0
+    backwards: int = 0
+
+
+class StreamBuffer:
+    """The last `maxlen` values of a stream, sorted by header stamp."""
+
+    def __init__(self, max_age_ns: int, maxlen: int) -> None:
+        if max_age_ns <= 0 or maxlen < 1:
+            raise AutofocusError(
+                "stream buffer", f"max_age_ns {max_age_ns}, maxlen {maxlen}", "> 0 and >= 1", "set the stream's timeout"
+            )
+        self.max_age_ns = max_age_ns
+        self.maxlen = maxlen
+        self.counts = StampCounts()
+        self._stamps: list[int] = []
+        self._values: dict[int, Any] = {}
+
+    def push(self, stamp_ns: int, value: Any) -> bool:
+        """Sort a value in by its stamp; False (and counted) where the stamp is zero or known already."""
+        self.counts.received += 1
+        if stamp_ns <= 0:
+            self.counts.zero += 1
+            return False
+        if stamp_ns in self._values:
+            self.counts.duplicate += 1
+            return False
+        if self._stamps and stamp_ns < self._stamps[-1]:
+            self.counts.backwards += 1
+        insort(self._stamps, stamp_ns)
+        self._values[stamp_ns] = value
+        if len(self._stamps) > self.maxlen:
+            del self._values[self._stamps.pop(0)]
+        return True
+
+    @property
+    def newest_ns(self) -> int | None:
+        """The greatest stamp, None while empty."""
+        return self._stamps[-1] if self._stamps else None
+
+    def latest(self, t_ns: int) -> tuple[int, Any] | None:
+        """(stamp, value) of the last value at or before t, None where there is none or it is older than max_age_ns."""
+        i = bisect_right(self._stamps, t_ns)
+        if i == 0 or t_ns - self._stamps[i - 1] > self.max_age_ns:
+            return None
+        stamp = self._stamps[i - 1]
+        return stamp, self._values[stamp]
+
+    def interpolate(self, t_ns: int) -> Any | None:
+        """Value at t, linear between its neighbours; None outside the stamps or across a gap > max_age_ns."""
+        i = bisect_right(self._stamps, t_ns)
+        if i == 0:
+            return None
+        before = self._stamps[i - 1]
+        if before == t_ns:
+            return self._values[before]
+        if i == len(self._stamps):
+            return None
+        after = self._stamps[i]
+        if after - before > self.max_age_ns:
+            return None
+        weight = (t_ns - before) / (after - before)
+        return (1.0 - weight) * self._values[before] + weight * self._values[after]
+
+    def clear(self) -> None:
+        """Forget the values (not the counts): after a reset of the clock nothing old may be used."""
+        self._stamps.clear()
+        self._values.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a policy sees: `images` {camera: uint8 (H, W, 3) RGB}, `state` float64 (A,) rad or m, and when each
+    was taken. `stamp_ns` is the time of the observation."""
+
+    stamp_ns: int
+    images: dict[str, np.ndarray]
+    image_stamps_ns: dict[str, int]
+    state: np.ndarray
+    state_stamp_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No observation at `stamp_ns`, and why."""
+
+    reason: str
+    stamp_ns: int = 0
+
+
+class Resampler:
+    """Keeps the streams of a robot and puts observations together by the rule at the top of this file."""
+
+    def __init__(self, robot: Robot, cameras: Sequence[str]) -> None:
+        """`cameras`: names of the robot's cameras; the first one's stamps are the times of observation."""
+        if not cameras:
+            raise AutofocusError(
+                f"robot {robot.name}", "no camera", ", ".join(c.name for c in robot.cameras), "name at least one camera"
+            )
+        self.robot = robot
+        self.cameras = tuple(cameras)
+        self.images = {
+            name: StreamBuffer(round(robot.camera(name).timeout_ms * NS_PER_MS), IMAGE_BUFFER) for name in self.cameras
+        }
+        self.state = StreamBuffer(round(robot.state.timeout_ms * NS_PER_MS), STATE_BUFFER)
+
+    def push_image(self, camera: str, stamp_ns: int, image: np.ndarray) -> bool:
+        """Add an image uint8 (H, W, 3); False (and counted) for a zero or repeated stamp.
+
+        Raises AutofocusError where its size is not the one in the robot YAML: an image is never reinterpreted.
+        """
+        spec = self.robot.camera(camera)
+        if image.shape != (spec.height_px, spec.width_px, 3):
+            raise AutofocusError(
+                f"camera {camera}: image at {stamp_ns} ns",
+                f"{image.shape[1]}x{image.shape[0]}" if image.ndim >= 2 else f"shape {image.shape}",
+                f"{spec.width_px}x{spec.height_px}, as in the robot YAML",
+                "set the camera driver to this size, or correct the robot YAML",
+            )
+        return self.images[camera].push(stamp_ns, image)
+
+    def push_state(self, stamp_ns: int, q: np.ndarray) -> bool:
+        """Add a joint vector (A,); False (and counted) for a zero or repeated stamp."""
+        return self.state.push(stamp_ns, q)
+
+    @property
+    def anchor_ns(self) -> int | None:
+        """Header stamp of the newest image of the first camera: the time of the next observation."""
+        return self.images[self.cameras[0]].newest_ns
+
+    def settled(self, t_ns: int) -> bool:
+        """Whether every stream has shown a stamp >= t, so that observe(t) will not change any more.
+
+        (But for messages that overtake each other within a stream.) What is observed after this is what
+        an offline reader of the same messages observes.
+        """
+        streams = (self.state, *self.images.values())
+        return all(stream.newest_ns is not None and stream.newest_ns >= t_ns for stream in streams)
+
+    def observe(self, t_ns: int) -> Observation | Missing:
+        """The observation at time t (normally `anchor_ns`), or the reason why there is none."""
+        images: dict[str, np.ndarray] = {}
+        stamps: dict[str, int] = {}
+        for name in self.cameras:
+            found = self.images[name].latest(t_ns)
+            if found is None:
+                return Missing(self._reason(f"camera {name}", self.images[name]), t_ns)
+            stamps[name], images[name] = found
+        state = self.state.latest(t_ns)
+        if state is None:
+            return Missing(self._reason("state", self.state), t_ns)
+        return Observation(t_ns, images, stamps, state[1], state[0])
+
+    def clear(self) -> None:
+        """Forget all values: for a reset of the clock or of the robot."""
+        self.state.clear()
+        for stream in self.images.values():
+            stream.clear()
+
+    @staticmethod
+    def _reason(name: str, stream: StreamBuffer) -> str:
+        if stream.newest_ns is None:
+            return f"{name}: nothing received"
+        return f"{name}: no message within {stream.max_age_ns // NS_PER_MS} ms before"
+
+
+def observations(bag: Bag, robot: Robot, cameras: Sequence[str]) -> Iterator[Observation | Missing]:
+    """One result for each image of the first camera, by stamp of receipt, from a recording.
+
+    Messages go through the Resampler in order of receipt, as live; each image is answered once all streams
+    have passed its stamp (or passed it by all timeouts, or the recording ends).
+    """
+    resampler = Resampler(robot, cameras)
+    names = {robot.camera(name).topic: name for name in cameras}
+    bag.require([robot.state.topic, *names])
+    patience_ns = max(s.max_age_ns for s in (resampler.state, *resampler.images.values()))
+    waiting: deque[int] = deque()
+    newest_ns = 0
+    for message, msg in bag.decoded([robot.state.topic, *names]):
+        camera = names.get(message.topic)
+        if camera is None:
+            stamp, q = decode_joints(msg, message.type, robot)
+            stamp = message.receive_ns if stamp is None else stamp
+            resampler.push_state(stamp, q)
+        else:
+            stamp = stamp_ns(msg.header)
+            where = f"bag {bag.path}: topic {message.topic}: stamp {stamp} ns"
+            taken = resampler.push_image(camera, stamp, decode_image(msg, message.type, where))
+            if taken and camera == resampler.cameras[0]:
+                waiting.append(stamp)
+        newest_ns = max(newest_ns, stamp)
+        while waiting and (resampler.settled(waiting[0]) or newest_ns - waiting[0] > patience_ns):
+            yield resampler.observe(waiting.popleft())
+    while waiting:
+        yield resampler.observe(waiting.popleft())
