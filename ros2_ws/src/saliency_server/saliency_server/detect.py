@@ -1,0 +1,113 @@
+"""The `colour-terms` detector: objects found by the colour word in their name, with no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from autofocus_core.errors import AutofocusError
+
+from saliency_server.colours import TERMS, membership_images
+from saliency_server.phrases import COLOUR_WORDS, ObjectPhrase
+from saliency_server.values import Detection, FrameDetections
+
+MIN_MEMBERSHIP = 128  # of 255: half way
+MIN_AREA_SHARE = 1.5e-4  # of the image: 12 px at 320x240
+MAX_AREA_SHARE = 0.25  # larger patches are furniture
+MAX_CANDIDATES = 6
+MIN_SCORE = 0.3
+
+#: Longest side over shortest, and least share of its box that a thing of this name fills, seen from anywhere.
+_SHAPES: dict[str, tuple[float, float]] = {
+    "cube": (2.2, 0.45), "block": (4.0, 0.4), "box": (4.0, 0.4), "ball": (1.6, 0.6), "plate": (5.0, 0.5),
+    "bowl": (4.0, 0.4), "cup": (3.0, 0.4),
+}
+_ANY_SHAPE = (10.0, 0.15)
+
+
+class ColourTermDetector:
+    """Connected patches of the named colour, scored by colour, size and shape; several candidates per object.
+
+    Each image is looked at on its own: what belongs together over time is the tracker's business. The parts of a
+    robot's gripper (two fingertips) are taken together as one candidate.
+    """
+
+    name = "colour-terms"
+    version = "1"
+
+    def prepare(self, objects: Sequence[ObjectPhrase]) -> None:
+        """Check that every object has a colour; raises AutofocusError naming the words that are known."""
+        for thing in objects:
+            if thing.colour not in TERMS:
+                raise AutofocusError(
+                    f"object {thing.name!r}",
+                    "a name without a colour word",
+                    "a name with one of " + ", ".join(sorted(COLOUR_WORDS)),
+                    "say its colour in the task's objects or instruction, or choose another --detect backend",
+                )
+
+    def detect(self, images: Sequence[np.ndarray], objects: Sequence[ObjectPhrase]) -> list[FrameDetections]:
+        """Candidates for each object in each rgb uint8 (H, W, 3) image, best first, at most MAX_CANDIDATES."""
+        terms = sorted({thing.colour for thing in objects})
+        return [self._detect_one(image, objects, terms) for image in images]
+
+    def _detect_one(
+        self, image: np.ndarray, objects: Sequence[ObjectPhrase], terms: Sequence[str]
+    ) -> FrameDetections:
+        parts = {
+            term: _patches(member) for term, member in zip(terms, membership_images(image, terms), strict=True)
+        }
+        return tuple(_candidates(parts[thing.colour], thing) for thing in objects)
+
+
+def _patches(member: np.ndarray) -> list[Detection]:
+    """Connected patches of a membership image uint8 (H, W), each with its sub-pixel centre and mean membership."""
+    mask = (member >= MIN_MEMBERSHIP).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    least, most = MIN_AREA_SHARE * mask.size, MAX_AREA_SHARE * mask.size
+    found = []
+    for label in range(1, count):
+        x, y, w, h, area = (int(v) for v in stats[label])
+        if not least <= area <= most:
+            continue
+        # One pixel more on each side: the half-mixed pixels of the rim place the centre and the edges sub-pixel.
+        x0, y0, x1, y1 = max(x - 1, 0), max(y - 1, 0), min(x + w + 1, mask.shape[1]), min(y + h + 1, mask.shape[0])
+        inside = labels[y0:y1, x0:x1]
+        weight = np.where((inside == label) | (inside == 0), member[y0:y1, x0:x1], 0) / 255.0
+        total = float(weight.sum())
+        cx = float(weight.sum(axis=0) @ (np.arange(x0, x1) + 0.5)) / total
+        cy = float(weight.sum(axis=1) @ (np.arange(y0, y1) + 0.5)) / total
+        score = float(member[y : y + h, x : x + w][labels[y : y + h, x : x + w] == label].mean()) / 255.0
+        found.append(Detection((float(x), float(y), float(x + w), float(y + h)), (cx, cy), score, float(area)))
+    return found
+
+
+def _candidates(patches: Sequence[Detection], thing: ObjectPhrase) -> tuple[Detection, ...]:
+    if thing.role == "robot" and patches:
+        return (union(patches),)
+    longest, fill = _SHAPES.get(thing.noun, _ANY_SHAPE)
+    scored = [_with_shape(patch, longest, fill) for patch in patches]
+    scored = sorted((d for d in scored if d.score >= MIN_SCORE), key=lambda d: d.score * d.area_px, reverse=True)
+    return tuple(scored[:MAX_CANDIDATES])
+
+
+def _with_shape(patch: Detection, longest: float, fill: float) -> Detection:
+    """The patch with its score lowered where it is longer or thinner than such a thing can be."""
+    x0, y0, x1, y1 = patch.box_px
+    w, h = x1 - x0, y1 - y0
+    aspect = max(w, h) / min(w, h)
+    plausible = min(1.0, longest / aspect) * min(1.0, patch.area_px / (w * h) / fill)
+    return Detection(patch.box_px, patch.centre_px, patch.score * plausible, patch.area_px)
+
+
+def union(parts: Sequence[Detection]) -> Detection:
+    """Several patches as one: the box around all, the middle of that box, the mean score by area."""
+    boxes = np.array([p.box_px for p in parts])
+    area = np.array([p.area_px for p in parts])
+    x0, y0 = boxes[:, :2].min(axis=0)
+    x1, y1 = boxes[:, 2:].max(axis=0)
+    score = float(np.average([p.score for p in parts], weights=area))
+    return Detection(
+        (float(x0), float(y0), float(x1), float(y1)), (float(x0 + x1) / 2, float(y0 + y1) / 2), score, float(area.sum())
+    )
