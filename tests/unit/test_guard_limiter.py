@@ -60,8 +60,8 @@ def test_f22_a_hundred_thousand_random_steps_break_no_limit() -> None:
     worst = violations(commands)
     excess = max(0.0, *worst.values())
     results.record(
-        "guard", "F22_worst_excess_over_any_limit", excess, "rad, rad/s, rad/s^2", f"<= {TOLERANCE:g} in 1e5 random steps",
-        excess <= TOLERANCE, "pytest tests/unit/test_guard_limiter.py -k f22",
+        "guard", "F22_worst_excess_over_any_limit", excess, "rad, rad/s, rad/s^2",
+        f"<= {TOLERANCE:g} in 1e5 random steps", excess <= TOLERANCE, "pytest tests/unit/test_guard_limiter.py -k f22",
     )  # fmt: skip
     assert max(worst.values()) <= TOLERANCE, worst
     span = commands.max(axis=0) - commands.min(axis=0)

@@ -13,6 +13,9 @@ from math import sqrt
 
 #: A target farther than this (rad or m) is no target.
 ABSURD = 1e6
+#: Braking ends this much (rad or m) before a position limit, so that rounding errors summed over a braking (about
+#: 1e-16 a period) never meet the clip at the limit, where they would show divided by the period squared.
+MARGIN = 1e-12
 
 
 def stopping_velocity(distance: float, velocity_step: float, period_s: float) -> float:
@@ -92,8 +95,8 @@ class Limiter:
         """One period of joint `i` at the velocity nearest to `wanted` that the limits allow."""
         p, v, step, period_s = self.position[i], self.velocity[i], self._velocity_step[i], self.period_s
         lower, upper, fastest = self._lower[i], self._upper[i], self._velocity[i]
-        highest = min(fastest, stopping_velocity(upper - p, step, period_s))
-        lowest = -min(fastest, stopping_velocity(p - lower, step, period_s))
+        highest = min(fastest, stopping_velocity(upper - p - MARGIN, step, period_s))
+        lowest = -min(fastest, stopping_velocity(p - lower - MARGIN, step, period_s))
         v_new = min(max(wanted, lowest), highest)
         # The acceleration bound comes last: the bounds above always leave it a choice, but for rounding errors.
         v_new = min(max(v_new, v - step), v + step)
