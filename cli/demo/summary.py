@@ -38,7 +38,7 @@ def _count(rollouts: Iterable[Mapping]) -> dict:
 
 
 def histogram_percentile(histogram: Mapping, percent: float) -> float | None:
-    """Percentile of {"bin_ms": width, "counts": {"bin": count}}: the upper edge of the bin it lies in; None if empty."""
+    """Percentile of {"bin_ms": width, "counts": {"bin": count}}: an upper bin edge, None if empty."""
     counts = sorted((int(index), int(count)) for index, count in histogram["counts"].items())
     total = sum(count for _, count in counts)
     seen = 0

@@ -62,7 +62,7 @@ def success_chart(groups: Mapping[str, Sequence[SuccessBar]], label: str) -> str
 
 def histogram(values: Sequence[float], unit: str, label: str, marks: Mapping[str, float],
               upper: float | None = None, bins: int = 48) -> str:
-    """Histogram of `values` from 0 or their minimum to `upper` (more go into the last bin), with named vertical marks."""
+    """Histogram of `values` up to `upper` (what is beyond goes into the last bin), with named vertical marks."""
     array = np.asarray(values, dtype=np.float64)
     array = array[np.isfinite(array)]
     if not array.size:
