@@ -1,0 +1,116 @@
+"""Loads a policy file and runs it on observations. The only module that knows torch.jit.
+
+TorchScript is what can be loaded without the model's code and without unpickling. torch marks it deprecated: when
+another format replaces it, it is replaced here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from autofocus_core.errors import AutofocusError
+from autofocus_core.manifest import Manifest, check_fits, read_manifest
+from autofocus_core.resample import Observation
+from autofocus_core.schema import Robot
+
+# The profiling executor compiles a specialised graph during the first calls: these must not happen at control time.
+WARM_UP_CALLS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What the policy wants from `stamp_ns` on: row k of `positions` holds at stamp_ns + (k + 1) * dt_s.
+
+    stamp_ns: header stamp of the observation. positions: (H, A) float64, absolute, rad or m, finite.
+    attention: (K, h, w) float32, each map summing to 1, or one map of zeros where the method has none.
+    """
+
+    stamp_ns: int
+    dt_s: float
+    positions: np.ndarray
+    attention: np.ndarray
+
+
+class PolicyRunner:
+    """A policy file, checked against a robot, loaded and warmed up; `act` turns observations into chunks.
+
+    manifest: the file's. load_s: how long loading and warming up took. Raises AutofocusError where the file is not
+    a policy file, does not fit the robot, or its output has a wrong shape, dtype or value.
+    `threads` sets torch's intra-op threads for the whole process.
+    """
+
+    def __init__(self, path: str | Path, robot: Robot, threads: int = 1) -> None:
+        started_s = time.perf_counter()
+        self._where = f"policy file {path}"
+        self.manifest: Manifest = read_manifest(path)
+        check_fits(self.manifest, robot, self._where)
+        sizes = {(c.height_px, c.width_px) for c in self.manifest.cameras}
+        if len(sizes) != 1:
+            raise AutofocusError(self._where, f"camera sizes (height, width) {sorted(sizes)}",
+                                 "one size for all cameras of a policy, which sees them as one array",
+                                 "set the cameras' drivers to one size, record and train again")
+        self._frame = sizes.pop()
+        self._cameras = tuple(c.name for c in self.manifest.cameras)
+        if threads < 1:
+            raise AutofocusError("threads", str(threads), "at least 1", "leave it at 1 on a small computer")
+        torch.set_num_threads(threads)
+        try:
+            self._module = torch.jit.load(str(path), map_location="cpu").eval()
+        except (RuntimeError, ValueError, torch.jit.Error) as e:
+            raise AutofocusError(self._where, f"torch.jit refuses it: {str(e).splitlines()[0]}",
+                                 f"TorchScript that torch {torch.__version__} can load",
+                                 "export the policy again with `autofocus export` and this torch") from e
+        self._warm_up(robot)
+        self.load_s = time.perf_counter() - started_s
+
+    def act(self, observation: Observation) -> Chunk:
+        """One forward pass. Raises AutofocusError where the output is not what the manifest promises."""
+        images = np.stack([observation.images[name] for name in self._cameras])[None]
+        if images.dtype != np.uint8 or images.shape[2:] != (*self._frame, 3):
+            raise AutofocusError(f"{self._where}: images", f"{images.dtype} {images.shape[2:]}",
+                                 f"uint8 {(*self._frame, 3)}", "give frames of the robot YAML's size")
+        # from_numpy refuses to share read-only memory quietly; a frame decoded in place may be read-only.
+        state = torch.as_tensor(np.asarray(observation.state, dtype=np.float32))[None]
+        actions, attention = self._forward(torch.from_numpy(images), state)
+        return Chunk(stamp_ns=observation.stamp_ns, dt_s=self.manifest.dt_s,
+                     positions=actions[0].numpy().astype(np.float64), attention=attention[0].numpy())
+
+    def _forward(self, images: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        try:
+            with torch.inference_mode():
+                output = self._module(images, state)
+        except (RuntimeError, torch.jit.Error) as e:
+            raise AutofocusError(f"{self._where}: forward", str(e).strip().splitlines()[-1],
+                                 "a forward pass on one observation",
+                                 "export the policy again with `autofocus export`") from e
+        expected = (1, self.manifest.horizon, len(self.manifest.joints))
+        if not (isinstance(output, tuple) and len(output) == 2 and all(isinstance(o, torch.Tensor) for o in output)):
+            raise self._bad_output(f"{type(output).__name__}", "a tuple of two tensors: actions, attention")
+        actions, attention = output
+        if tuple(actions.shape) != expected or actions.dtype != torch.float32:
+            raise self._bad_output(f"actions {actions.dtype} {tuple(actions.shape)}", f"torch.float32 {expected}")
+        if attention.ndim != 4 or attention.shape[0] != 1 or attention.dtype != torch.float32:
+            raise self._bad_output(f"attention {attention.dtype} {tuple(attention.shape)}",
+                                   "torch.float32 (1, K, h, w)")
+        for name, tensor in (("actions", actions), ("attention", attention)):
+            if not bool(torch.isfinite(tensor).all()):
+                raise self._bad_output(f"{name} with {int((~torch.isfinite(tensor)).sum())} values not finite",
+                                       "finite values")
+        return actions, attention
+
+    def _bad_output(self, got: str, allowed: str) -> AutofocusError:
+        return AutofocusError(f"{self._where}: output", got, allowed,
+                              "do not run this policy; look at its training log, train and export again")
+
+    def _warm_up(self, robot: Robot) -> None:
+        """Run on noise at the start pose, until torch has compiled what it compiles and the output is known good."""
+        noise = np.random.default_rng(0)
+        for _ in range(WARM_UP_CALLS):
+            image = noise.integers(0, 256, (*self._frame, 3), dtype=np.uint8)
+            self.act(Observation(stamp_ns=0, images=dict.fromkeys(self._cameras, image),
+                                 image_stamps_ns=dict.fromkeys(self._cameras, 0),
+                                 state=np.array(robot.start.pose), state_stamp_ns=0))

@@ -1,0 +1,115 @@
+"""Messages to observations at control rate, with messages that only look like ROS ones."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import policy_files as files
+import pytest
+from autofocus_policy.intake import Intake
+
+ROBOT = files.SIM_ROBOT
+MS = 1_000_000
+T0 = 1_700_000_000 * 10**9
+
+
+def header(stamp_ns: int) -> SimpleNamespace:
+    return SimpleNamespace(stamp=SimpleNamespace(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id="")
+
+
+def image(stamp_ns: int, width: int = 320, encoding: str = "rgb8", value: int = 7) -> SimpleNamespace:
+    return SimpleNamespace(header=header(stamp_ns), height=240, width=width, encoding=encoding, is_bigendian=0,
+                           step=width * 3, data=np.full(240 * width * 3, value, np.uint8))
+
+
+def state(stamp_ns: int, names: tuple[str, ...] = ROBOT.joint_names) -> SimpleNamespace:
+    return SimpleNamespace(header=header(stamp_ns), name=list(names), position=[0.1] * len(names))
+
+
+def play(intake: Intake, duration_ms: int, start_ns: int = T0, frame_ms: float = 100 / 3) -> list:
+    """Images at 30 Hz and states at 100 Hz, in order of their stamps; the observations they give."""
+    events = [(start_ns + round(k * frame_ms * MS), "image") for k in range(int(duration_ms / frame_ms))]
+    events += [(start_ns - 5 * MS + k * 10 * MS, "state") for k in range(duration_ms // 10)]
+    found = []
+    for stamp_ns, kind in sorted(events):
+        found.append(intake.image("camera", image(stamp_ns), stamp_ns + MS) if kind == "image"
+                     else intake.state(state(stamp_ns)))
+    return [o for o in found if o is not None]
+
+
+def test_ten_observations_a_second_at_the_stamps_of_images():
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    found = play(intake, 2000)
+    assert [round((o.stamp_ns - T0) / 1e8) for o in found] == list(range(20))
+    assert all(abs(np.diff([o.stamp_ns for o in found]) - 100 * MS) < 2)
+    assert all(0 <= o.stamp_ns - o.state_stamp_ns <= 10 * MS for o in found)
+    assert intake.counts["observations"] == 20 and intake.hold_reason(T0 + 1990 * MS) is None
+
+
+def test_a_camera_slower_than_the_control_rate_sets_the_pace():
+    found = play(Intake(ROBOT, ("camera",), 50.0), 1000)
+    assert len(found) == 29  # the last image waits for a later joint state
+
+
+def test_after_a_gap_the_next_image_is_due():
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    play(intake, 500)
+    assert play(intake, 500, T0 + 5_017 * MS)[0].stamp_ns == T0 + 5_017 * MS
+
+
+@pytest.mark.parametrize("wrong", [image(T0, width=640), image(T0, encoding="mono8"), image(T0, encoding="16UC1")])
+def test_f15_a_frame_that_does_not_fit_is_refused_and_said(wrong):
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    play(intake, 300)
+    wrong.header = header(T0 + 300 * MS)
+    assert intake.image("camera", wrong, T0 + 301 * MS) is None
+    assert intake.counts["refused_frames"] == 1
+    assert "refused" in intake.hold_reason(T0 + 301 * MS)
+
+
+def test_f15_bgr_after_rgb_is_refused_although_it_could_be_decoded():
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    play(intake, 300)
+    for k in range(3):
+        intake.image("camera", image(T0 + (300 + 33 * k) * MS, encoding="bgr8"), T0 + (301 + 33 * k) * MS)
+    assert intake.counts["refused_frames"] == 3 and "'bgr8'" in intake.hold_reason(T0 + 400 * MS)
+    intake.flush()  # as deactivating and activating does
+    assert len(play(intake, 300, T0 + 500 * MS)) == 3
+
+
+@pytest.mark.parametrize("names", [ROBOT.joint_names[:-1], (*ROBOT.joint_names, "waist")])
+def test_f21_joints_missing_or_twice_are_refused(names):
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    play(intake, 300)
+    intake.state(state(T0 + 300 * MS, names))
+    assert intake.counts["refused_states"] == 1 and "joint state refused" in intake.hold_reason(T0 + 301 * MS)
+
+
+def test_f16_f17_stale_streams_are_named():
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    assert "no image" in intake.hold_reason(T0)
+    play(intake, 300)
+    assert intake.hold_reason(T0 + 330 * MS) is None
+    assert "/joint_states" in intake.hold_reason(T0 + 400 * MS)
+    assert "/camera/camera/color/image_raw" in intake.hold_reason(T0 + 500 * MS)
+
+
+def test_frames_that_arrive_late_are_not_acted_on():
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    intake.state(state(T0 - MS))
+    intake.image("camera", image(T0), T0 + 300 * MS)
+    assert intake.state(state(T0 + MS)) is None and intake.counts["late_frames"] == 1
+
+
+def test_without_a_recent_joint_state_there_is_no_observation():
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    intake.state(state(T0 - 150 * MS))
+    intake.image("camera", image(T0), T0 + MS)
+    assert intake.state(state(T0 + MS)) is None
+    assert intake.counts["incomplete"] == 1 and "state" in intake.hold_reason(T0 + 2 * MS)
+
+
+def test_stamps_that_jump_back_do_not_stop_it():
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    play(intake, 500)
+    intake.flush()
+    assert len(play(intake, 500, T0 - 3600 * 10**9)) == 5

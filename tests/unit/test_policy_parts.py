@@ -1,0 +1,82 @@
+"""The worker thread, the histograms and the monitor."""
+
+import threading
+import time
+
+import pytest
+from autofocus_policy.monitor import Monitor
+from autofocus_policy.timing import Durations
+from autofocus_policy.worker import NewestWins
+
+
+def test_the_newest_wins():
+    started, release, done = threading.Event(), threading.Event(), []
+
+    def work(item: int) -> None:
+        started.set()
+        release.wait(5)
+        done.append(item)
+
+    worker = NewestWins(work, "test")
+    worker.submit(0)
+    started.wait(5)
+    for item in (1, 2, 3):
+        worker.submit(item)
+    release.set()
+    while len(done) < 2:
+        time.sleep(0.001)
+    assert worker.close() and done == [0, 3] and worker.superseded == 2
+
+
+def test_a_failure_is_kept_for_the_owner():
+    worker = NewestWins(lambda item: 1 / item, "test")
+    worker.submit(0)
+    worker._thread.join(5)
+    assert isinstance(worker.failure, ZeroDivisionError)
+
+
+def test_a_cleared_item_is_not_worked_on():
+    started, release, done = threading.Event(), threading.Event(), []
+    worker = NewestWins(lambda i: (started.set(), release.wait(5), done.append(i)), "test")
+    worker.submit(0)
+    started.wait(5)
+    worker.submit(1)
+    worker.clear()
+    release.set()
+    assert worker.close() and done == [0]
+
+
+def test_percentiles():
+    durations = Durations()
+    assert durations.percentile_ms(50) is None
+    for ms in [*range(1, 100), 5000.0]:
+        durations.add(ms)
+    assert durations.percentile_ms(50) == pytest.approx(50.5, abs=0.5)
+    assert durations.percentile_ms(99) == pytest.approx(99.5, abs=0.5)
+    assert durations.percentile_ms(100) == durations.max_ms == 5000.0
+    assert sum(__import__("json").loads(durations.to_json())["counts"].values()) == 100
+
+
+def test_monitor_counts_holds_and_misses():
+    monitor = Monitor(period_ms=100.0)
+    assert monitor.summary().startswith("holding") and monitor.set_hold(None) and not monitor.set_hold(None)
+    for k in range(3):
+        monitor.published(latency_ms=20.0 if k else 120.0, steady_ns=k * 100_000_000)
+    assert monitor.counts["deadline_misses"] == 1 and monitor.values()["period_ms_p50"] == "100.00"
+    assert monitor.set_hold("no camera") and monitor.counts["holds"] == 1
+    monitor.set_hold(None)
+    monitor.published(20.0, 10_000_000_000)
+    assert monitor.values()["period_ms_max"] == "100.00"  # the hold is not a period
+    monitor.bad_output("NaN")
+    assert "NaN" in monitor.summary()
+    monitor.published(20.0, 10_100_000_000)
+    assert monitor.summary() == "running"
+
+
+def test_an_inference_that_hangs_is_a_hold():
+    monitor = Monitor(period_ms=1.0)
+    monitor.set_hold(None)
+    with monitor.inference():
+        time.sleep(0.01)
+        assert monitor.set_hold(None) and "inference" in monitor.hold
+    assert monitor.set_hold(None) and monitor.hold is None
