@@ -18,5 +18,7 @@ setup(
     ],
     install_requires=["autofocus_core", "mujoco", "numpy"],
     python_requires=">=3.10",
-    entry_points={"console_scripts": ["sim = autofocus_sim.node:main", "demonstrator = autofocus_sim.demonstrator_node:main"]},
+    entry_points={
+        "console_scripts": ["sim = autofocus_sim.node:main", "demonstrator = autofocus_sim.demonstrator_node:main"],
+    },
 )

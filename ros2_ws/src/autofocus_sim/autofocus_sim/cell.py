@@ -2,20 +2,21 @@
 
 Threads: physics (`reset`, `step`, the getters) and pictures (`render`, `truth(exact=True)`) share MuJoCo data, so one
 thread at a time; the OpenGL context belongs to the thread of the first `render`. A real-time user renders a copy of the
-state elsewhere, see :class:`autofocus_sim.picture.Picture`.
+state elsewhere: :meth:`Cell.snapshot` and :class:`autofocus_sim.view.View`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-
 from autofocus_core.errors import AutofocusError
+
 from autofocus_sim import arm, mjcf
 from autofocus_sim.ik import forward
 from autofocus_sim.phases import Phase, PhaseMachine
 from autofocus_sim.picture import Picture, mujoco
 from autofocus_sim.scene import LAMP_RGB, Scene, sample_scene
-from autofocus_sim.truth import CUBE, GRIPPER, PLATE, ObjectTruth, Truth
+from autofocus_sim.truth import CUBE, GRIPPER, PLATE, Truth
+from autofocus_sim.view import Snapshot
 
 COMMAND_PERIOD_S = 0.01
 _PHASE_PERIOD_S = 0.1
@@ -213,21 +214,15 @@ class Cell:
         image border, and ``visible`` only says that this is not empty: occlusion is ignored. ``boxes=False`` leaves
         out the pixel side altogether (NaN), for a caller who wants positions only.
         """
-        data = self._data
-        if exact:
-            seen = self._picture.visible_boxes(data, self._geoms_of)
-        elif boxes:
-            seen = {name: self._picture.projected_box(data, geoms) for name, geoms in self._geoms_of.items()}
-        else:
-            seen = dict.fromkeys(self._geoms_of, np.full(4, np.nan))
-        objects = {}
-        for name, geoms in self._geoms_of.items():
-            position = data.geom_xpos[list(geoms)].mean(axis=0)
-            rotation = data.geom_xmat[geoms[0]]
-            yaw_rad = float(np.arctan2(rotation[3], rotation[0]))
-            pixel = self._picture.project(data, position[None])[0] if boxes or exact else np.full(2, np.nan)
-            objects[name] = ObjectTruth(position, yaw_rad, pixel, seen[name], bool(np.isfinite(seen[name]).all()))
-        return Truth(objects, self._success, self.time_s)
+        return self._picture.truth(self._data, self._geoms_of, self._success, self.time_s, exact, boxes)
+
+    def snapshot(self) -> Snapshot:
+        """A copy of all that a picture or the truth of this moment needs, for a :class:`View` in another thread."""
+        model, data = self._model, self._data
+        return Snapshot(
+            self.time_s, self._success, data.qpos.copy(), data.mocap_pos.copy(), data.mocap_quat.copy(),
+            model.geom_rgba.copy(), model.light_dir.copy(), model.light_diffuse.copy(), self._geoms_of,
+        )
 
     def close(self) -> None:
         """Frees the OpenGL context; call it in the thread that rendered."""

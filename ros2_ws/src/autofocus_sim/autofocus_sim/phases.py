@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-
 from autofocus_core.errors import AutofocusError
+
 from autofocus_sim import arm, mjcf
 from autofocus_sim.ik import TipPose, nearest_quarter_turn
 from autofocus_sim.truth import CUBE, PLATE, Truth

@@ -6,9 +6,11 @@ import os
 
 import numpy as np
 
+from autofocus_sim.truth import ObjectTruth, Truth
+
 # MuJoCo chooses its OpenGL when it is first imported; without this a machine without a display cannot render.
 os.environ.setdefault("MUJOCO_GL", "egl")
-import mujoco  # noqa: E402
+import mujoco
 
 #: Fewer visible pixels than this, at 320x240, do not count as seeing an object.
 _LEAST_VISIBLE_PX = 12
@@ -47,6 +49,24 @@ class Picture:
         limit = (self._width_px, self._height_px)
         low, high = np.clip(pixels.min(axis=0), 0, limit), np.clip(pixels.max(axis=0), 0, limit)
         return np.concatenate([low, high]) if (high > low).all() else np.full(4, np.nan)
+
+    def truth(self, data: mujoco.MjData, geoms_of: dict[str, tuple[int, ...]], success: bool, time_s: float,
+              exact: bool, boxes: bool) -> Truth:
+        """The truth of a state; `exact` and `boxes` as :meth:`autofocus_sim.cell.Cell.truth` explains them."""
+        if exact:
+            seen = self.visible_boxes(data, geoms_of)
+        elif boxes:
+            seen = {name: self.projected_box(data, geoms) for name, geoms in geoms_of.items()}
+        else:
+            seen = dict.fromkeys(geoms_of, np.full(4, np.nan))
+        objects = {}
+        for name, geoms in geoms_of.items():
+            position = data.geom_xpos[list(geoms)].mean(axis=0)
+            rotation = data.geom_xmat[geoms[0]]
+            yaw_rad = float(np.arctan2(rotation[3], rotation[0]))
+            pixel = self.project(data, position[None])[0] if boxes or exact else np.full(2, np.nan)
+            objects[name] = ObjectTruth(position, yaw_rad, pixel, seen[name], bool(np.isfinite(seen[name]).all()))
+        return Truth(objects, success, time_s)
 
     def project(self, data: mujoco.MjData, points_m: np.ndarray) -> np.ndarray:
         """(N, 2) px of points (N, 3) m in the base frame; the first pixel's centre is (0.5, 0.5)."""

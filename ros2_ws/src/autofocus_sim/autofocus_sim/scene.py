@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from autofocus_core.errors import AutofocusError
+
 from autofocus_sim import mjcf
 from autofocus_sim.phases import TASKS, Phase
 

@@ -1,0 +1,65 @@
+"""Pictures of a running cell from another thread: a copy of the state, shown by a model of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from autofocus_sim import mjcf
+from autofocus_sim.picture import Picture, mujoco
+from autofocus_sim.truth import Truth
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of a cell at one moment, in MuJoCo's layout; ``geoms_of`` names the geoms of each object."""
+
+    time_s: float
+    success: bool
+    qpos: np.ndarray
+    mocap_pos: np.ndarray
+    mocap_quat: np.ndarray
+    geom_rgba: np.ndarray
+    light_dir: np.ndarray
+    light_diffuse: np.ndarray
+    geoms_of: dict[str, tuple[int, ...]]
+
+
+class View:
+    """Shows snapshots. Use one from a single thread: it owns an OpenGL context there."""
+
+    def __init__(self, image_size: tuple[int, int]) -> None:
+        """``image_size``: (height, width) px, the cell's."""
+        self._model = mujoco.MjModel.from_xml_string(mjcf.build_xml(image_size))
+        self._data = mujoco.MjData(self._model)
+        self._picture = Picture(self._model, image_size)
+        self._shown: Snapshot | None = None
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Makes ``snapshot`` what :meth:`render` and :meth:`truth` are about."""
+        model, data = self._model, self._data
+        data.qpos[:] = snapshot.qpos
+        data.mocap_pos[:], data.mocap_quat[:] = snapshot.mocap_pos, snapshot.mocap_quat
+        model.geom_rgba[:] = snapshot.geom_rgba
+        model.light_dir[:], model.light_diffuse[:] = snapshot.light_dir, snapshot.light_diffuse
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_camlight(model, data)
+        self._shown = snapshot
+
+    def render(self) -> np.ndarray:
+        """uint8 (H, W, 3) rgb."""
+        return self._picture.colour(self._data)
+
+    def truth(self, exact: bool) -> Truth:
+        """The truth of the snapshot, boxes by segmentation where ``exact``, else by projection."""
+        shown = self._shown
+        return self._picture.truth(self._data, shown.geoms_of, shown.success, shown.time_s, exact, boxes=True)
+
+    def camera_matrix(self) -> np.ndarray:
+        """(3, 3) intrinsics in px."""
+        return self._picture.camera_matrix()
+
+    def close(self) -> None:
+        """Frees the OpenGL context; call it in the thread that rendered."""
+        self._picture.close()
