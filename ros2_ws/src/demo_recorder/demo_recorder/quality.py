@@ -1,0 +1,110 @@
+"""What is known about a stream while it is recorded: counts, gaps, losses, stamp faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from autofocus_core.episode import StampFaults, StreamQuality
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+#: An interval longer than this many expected periods is a gap.
+GAP_PERIODS = 1.5
+#: A stream that has been silent for this long is stalled: two periods and 100 ms.
+STALL_PERIODS = 2.0
+STALL_EXTRA_NS = 100 * NS_PER_MS
+
+
+@dataclass(slots=True)
+class StreamMonitor:
+    """Counts one stream. Stamps are header stamps, or receive stamps for types that have none.
+
+    `drops` are messages that are not in the bag: lost on the way (told by the publishers' sequence numbers,
+    where the middleware gives them) or refused by a full write queue.
+    """
+
+    type: str
+    expected_rate_hz: float | None
+    start_ns: int
+    count: int = 0
+    lost: int = 0
+    refused: int = 0
+    zero: int = 0
+    duplicate: int = 0
+    backwards: int = 0
+    gaps: int = 0
+    longest_gap_ns: int = 0
+    _first_ns: int | None = None
+    _last_ns: int | None = None
+    _last_receive_ns: int | None = None
+    _sequences: dict[bytes, int] = field(default_factory=dict)
+
+    def message(self, stamp_ns: int | None, receive_ns: int) -> None:
+        """One message that will be written; `stamp_ns` None: its type has no header."""
+        self.count += 1
+        self._last_receive_ns = receive_ns
+        stamp = receive_ns if stamp_ns is None else stamp_ns
+        if stamp <= 0:
+            self.zero += 1
+            return
+        if self._last_ns is None:
+            self._first_ns = self._last_ns = stamp
+            return
+        interval_ns = stamp - self._last_ns
+        if interval_ns == 0:
+            self.duplicate += 1
+        elif interval_ns < 0:
+            self.backwards += 1
+        else:
+            self._last_ns = stamp
+            self._interval(interval_ns)
+
+    def sequence(self, publisher: bytes, number: int) -> None:
+        """The publisher's number of a received message; jumps are messages lost on the way."""
+        last = self._sequences.get(publisher)
+        if last is not None and number > last + 1:
+            self.lost += number - last - 1
+        if last is None or number > last:
+            self._sequences[publisher] = number
+
+    @property
+    def drops(self) -> int:
+        """Messages that were published and are not in the bag."""
+        return self.lost + self.refused
+
+    @property
+    def rate_hz(self) -> float:
+        """Messages per second over the stamps seen, 0 for fewer than two."""
+        if self._first_ns is None or self._last_ns is None or self._last_ns <= self._first_ns:
+            return 0.0
+        return (self.count - self.zero - self.duplicate - 1) * NS_PER_S / (self._last_ns - self._first_ns)
+
+    def silent_ns(self, now_ns: int) -> int:
+        """Time since the last message (or since the start)."""
+        return now_ns - (self.start_ns if self._last_receive_ns is None else self._last_receive_ns)
+
+    def stalled(self, now_ns: int) -> bool:
+        """Whether a stream with an expected rate has stopped coming."""
+        if self.expected_rate_hz is None:
+            return False
+        return self.silent_ns(now_ns) > STALL_PERIODS * NS_PER_S / self.expected_rate_hz + STALL_EXTRA_NS
+
+    def finish(self, end_ns: int) -> StreamQuality:
+        """The verdict for the sidecar; silence until the end counts as a gap where a rate is expected."""
+        if self.expected_rate_hz is not None and self.stalled(end_ns):
+            self._interval(self.silent_ns(end_ns))
+        return StreamQuality(
+            type=self.type,
+            count=self.count,
+            expected_rate_hz=self.expected_rate_hz,
+            achieved_rate_hz=round(self.rate_hz, 3),
+            longest_gap_ms=round(self.longest_gap_ns / NS_PER_MS, 3),
+            gaps=self.gaps,
+            drops=self.drops,
+            stamp_faults=StampFaults(self.zero, self.duplicate, self.backwards),
+        )
+
+    def _interval(self, interval_ns: int) -> None:
+        self.longest_gap_ns = max(self.longest_gap_ns, interval_ns)
+        if self.expected_rate_hz is not None and interval_ns * self.expected_rate_hz > GAP_PERIODS * NS_PER_S:
+            self.gaps += 1

@@ -1,0 +1,158 @@
+"""The recorder over real ROS 2: publishers in one process, the recorder in another, services from a third."""
+
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from autofocus_core.bags import open_bag
+from autofocus_core.episode import list_episodes, load_episode
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIG = REPOSITORY / "ros2_ws/src/autofocus_sim/config"
+ROBOT = CONFIG / "sim_arm.yaml"
+PUBLISHER = Path(__file__).with_name("recorder_publisher.py")
+IMAGE, STATE, INTENT = "/camera/camera/color/image_raw", "/joint_states", "/teleop/intent"
+
+
+class Recorder:
+    """The recorder process and its services."""
+
+    def __init__(self, spawn, node, wait_until, output: Path, *parameters: str):
+        from std_srvs.srv import SetBool, Trigger
+
+        self.output = output
+        argv = ["python", "-m", "demo_recorder.node", "--ros-args", "-p", f"robot:={ROBOT}"]
+        argv += ["-p", f"task:={CONFIG / 'lift.yaml'}", "-p", f"output:={output}"]
+        for parameter in parameters:
+            argv += ["-p", parameter]
+        self.process = spawn(argv)
+        self._wait_until = wait_until
+        self._triggers = {
+            name: node.create_client(Trigger, f"/demo_recorder/{name}") for name in ("start", "stop", "discard")
+        }
+        self._outcome = node.create_client(SetBool, "/demo_recorder/outcome")
+        self._requests = (Trigger.Request, SetBool.Request)
+        wait_until(lambda: all(c.service_is_ready() for c in (*self._triggers.values(), self._outcome)), 20, "recorder")
+
+    def call(self, name: str):
+        return self._result(self._triggers[name].call_async(self._requests[0]()), name)
+
+    def outcome(self, success: bool):
+        return self._result(self._outcome.call_async(self._requests[1](data=success)), "outcome")
+
+    def _result(self, future, what: str):
+        self._wait_until(future.done, 10, f"answer to {what}")
+        return future.result()
+
+
+def counters(path: Path, topic: str) -> np.ndarray:
+    with open_bag(path) as bag:
+        return np.array([msg.velocity[0] for _, msg in bag.decoded([topic])])
+
+
+@pytest.fixture
+def cell(spawn):
+    return spawn(["python", PUBLISHER, ROBOT])
+
+
+def test_an_episode_has_every_message(spawn, ros_node, wait_until, tmp_path, cell):
+    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out", "extra_topics:=[/latched]", "compression:=zstd")
+    started = recorder.call("start")
+    assert started.success, started.message
+    time.sleep(3.0)
+    assert recorder.outcome(True).success
+    stopped = recorder.call("stop")
+    assert stopped.success, stopped.message
+    path = Path(stopped.message)
+    assert path.parent == tmp_path / "out"
+    for topic, expected in ((STATE, 300), (INTENT, 30)):
+        numbers = counters(path, topic)
+        assert (np.diff(numbers) == 1).all(), f"{topic}: messages lost between {numbers[0]} and {numbers[-1]}"
+        assert len(numbers) == pytest.approx(expected, rel=0.2)
+    meta = load_episode(path).meta
+    assert (meta.outcome, meta.stop_reason, meta.task, meta.robot) == ("success", "requested", "lift", "sim_arm")
+    with open_bag(path) as bag:
+        assert {name: quality.count for name, quality in meta.streams.items()} == bag.counts
+        assert bag.counts["/latched"] == 1  # published long before the start
+    assert meta.streams[STATE].achieved_rate_hz == pytest.approx(100, rel=0.1)
+    assert meta.streams[STATE].drops == 0
+    assert not list((tmp_path / "out").glob("*.recording"))
+
+
+def test_many_short_episodes_start_and_stop_fast(spawn, ros_node, wait_until, tmp_path, cell):
+    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
+    took_s = []
+    for _ in range(4):
+        for name in ("start", "stop"):
+            begin = time.monotonic()
+            response = recorder.call(name)
+            took_s.append(time.monotonic() - begin)
+            assert response.success, response.message
+            time.sleep(0.3)
+    assert len(list_episodes(tmp_path / "out")) == 4
+    assert max(took_s[1:]) < 0.5, took_s  # the first start may wait for discovery
+
+
+def test_start_names_the_topic_nobody_publishes(spawn, ros_node, wait_until, tmp_path):
+    spawn(["python", PUBLISHER, ROBOT, "--without", IMAGE])
+    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
+    begin = time.monotonic()
+    response = recorder.call("start")
+    assert time.monotonic() - begin < 3.0
+    assert not response.success
+    assert IMAGE in response.message
+    assert STATE not in response.message.split("fix:")[0]
+    assert not recorder.call("stop").success
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_discard_keeps_the_episode_out_of_the_way(spawn, ros_node, wait_until, tmp_path, cell):
+    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
+    assert recorder.call("start").success
+    time.sleep(0.3)
+    discarded = recorder.call("discard")
+    assert discarded.success, discarded.message
+    assert Path(discarded.message).parent == tmp_path / "out" / ".discarded"
+    assert load_episode(discarded.message).meta.stop_reason == "discarded"
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == [".discarded"]
+    assert recorder.call("start").success
+    stopped = Path(recorder.call("stop").message)
+    assert Path(recorder.call("discard").message).name == stopped.name  # the one stopped last, too
+    assert not stopped.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_f02_a_signal_finishes_the_recording(spawn, ros_node, wait_until, tmp_path, cell, number):
+    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
+    assert recorder.call("start").success
+    time.sleep(1.0)
+    begin = time.monotonic()
+    recorder.process.send_signal(number)
+    assert recorder.process.wait(10) == 0
+    assert time.monotonic() - begin < 5.0
+    (episode,) = list_episodes(tmp_path / "out")
+    assert episode.meta.stop_reason == f"signal: {number.name}"
+    assert (np.diff(counters(episode.path, STATE)) == 1).all()
+
+
+def test_f01_a_killed_recording_is_recoverable(spawn, ros_node, wait_until, tmp_path, cell):
+    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
+    name = recorder.call("start").message
+    time.sleep(2.0)
+    recorder.process.kill()
+    recorder.process.wait(5)
+    killed_ns = time.time_ns()
+    with open_bag(tmp_path / "out" / f"{name}.recording", allow_truncated=True) as bag:
+        assert bag.lossy
+        last = {topic: 0 for topic in (STATE, IMAGE)}
+        for message in bag.messages(last):
+            last[message.topic] = message.receive_ns
+    assert all(killed_ns - stamp < 1_500_000_000 for stamp in last.values())
+
+
+def test_a_missing_parameter_is_named(spawn):
+    process = spawn(["python", "-m", "demo_recorder.node", "--ros-args", "-p", f"robot:={ROBOT}"])
+    assert process.wait(20) == 2
+    assert "task" in process.output_path.read_text()
