@@ -120,7 +120,7 @@ def test_a_resting_target_is_reached_without_overshoot_or_chatter(goal) -> None:
         path.append(limiter.position[0])
     steps = np.diff([0.3, *path]) * math.copysign(1.0, goal - 0.3)
     assert (steps >= -1e-15).all(), "it went back"
-    assert path[-1] == pytest.approx(goal, abs=1e-12)
+    assert path[-1] == pytest.approx(goal, abs=2e-12)  # MARGIN before a limit
     assert limiter.at_rest
 
 

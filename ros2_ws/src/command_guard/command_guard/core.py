@@ -66,6 +66,7 @@ class GuardCore:
         self._limited_since_s: float | None = None
         self._silent_at_rest = False  # after disarm(), or when the robot's state is unknown
         self._foreign: str | None = None
+        self._senders: dict[str, tuple[object, float]] = {}  # of requests and heartbeats: (who, when last)
 
     # ---- what arrives
 
@@ -88,14 +89,21 @@ class GuardCore:
         self.counts["states"] += 1
         return None
 
-    def on_heartbeat(self, now_s: float) -> None:
-        """The commander is alive."""
+    def on_heartbeat(self, now_s: float, sender: object = None) -> None:
+        """The commander is alive. `sender` tells commanders apart: anything comparable, None where it is not known."""
+        if self._second_sender("heartbeat", sender, now_s, self._heartbeat_timeout_s):
+            self.counts["heartbeats_second"] += 1
+            self.fault("two commanders send heartbeats: it could not be told that one died")
+            return
         self._heartbeat_s = now_s
         self.counts["heartbeats"] += 1
 
-    def on_request(self, request: Request, now_s: float) -> str | None:
-        """A commander's request. Returns None, or why it is refused. A broken one (NaN, wrong unit) is a fault."""
+    def on_request(self, request: Request, now_s: float, sender: object = None) -> str | None:
+        """A commander's request. Returns None, or why it is refused. A broken one (NaN, wrong unit) is a fault, and
+        so are requests of two senders at a time."""
         try:
+            if self._second_sender("request", sender, now_s, self._request_timeout_s):
+                raise RefusedError("second", "a second commander sends requests", fatal=True)
             limits = (self._names, self._lower, self._upper)
             ages = (self.settings.max_stamp_age_s, self.settings.max_stamp_ahead_s)
             times, positions = check_request(request, *limits, now_s, *ages)
@@ -147,7 +155,7 @@ class GuardCore:
 
     def hold(self) -> None:
         """Brake and stay until a person arms again: the commander is not asked."""
-        if self.state in (State.HOLDING, State.TRACKING) and not self._silent_at_rest:
+        if self.state in (State.HOLDING, State.TRACKING) and not self.disarming:
             self._enter_holding("hold was asked for", needs_arm=True)
 
     def estop(self) -> None:
@@ -164,7 +172,7 @@ class GuardCore:
         if self.state is State.TRACKING:
             self._track(now_s)
         elif self._silent_at_rest and self._limiter.at_rest:
-            if self.state is State.HOLDING:
+            if self.disarming:
                 self._enter_disarmed()
             return None
         else:
@@ -180,22 +188,20 @@ class GuardCore:
 
     def _watch(self, now_s: float) -> None:
         """Let the watchdogs change the state."""
-        state_age_s = now_s - self._measured_s
-        if state_age_s > self._state_timeout_s and not self._silent_at_rest:
+        ages_s = self.ages_s(now_s)
+        if ages_s["state"] > self._state_timeout_s and not self._silent_at_rest:
             # A robot whose driver died may be moved by hand; an old command must not pull it back when it returns.
             self._silent_at_rest = True
-            self.fault(f"joint state is {state_age_s * 1e3:.0f} ms old")
+            self.fault(f"joint state is {ages_s['state'] * 1e3:.0f} ms old")
         if self.state is State.FAULT:
             return
-        heartbeat_age_s = now_s - self._heartbeat_s
-        alive = heartbeat_age_s <= self._heartbeat_timeout_s
-        request_age_s = now_s - self._chunk.received_s if self._chunk else float("inf")
-        fresh = request_age_s <= self._request_timeout_s
+        alive = ages_s["heartbeat"] <= self._heartbeat_timeout_s
+        fresh = ages_s["request"] <= self._request_timeout_s
         if self.state is State.TRACKING:
             if not alive:
-                self._hold_softly("commander is dead", heartbeat_age_s, "heartbeat", now_s)
+                self._hold_softly("commander is dead", "heartbeat", ages_s["heartbeat"], now_s)
             elif not fresh:
-                self._hold_softly("commander is late", request_age_s, "request", now_s)
+                self._hold_softly("commander is late", "request", ages_s["request"], now_s)
         elif not self._needs_arm:
             if self._hold_since_s is not None and now_s - self._hold_since_s > self.settings.resume_within_s:
                 self._needs_arm = True
@@ -237,7 +243,7 @@ class GuardCore:
             name = self._names[late.index(max(late))]
             self.fault(f"{name} was limited for {self.settings.late_abort_s:g} s: requests beyond what it can do")
 
-    def _hold_softly(self, what: str, age_s: float, of: str, now_s: float) -> None:
+    def _hold_softly(self, what: str, of: str, age_s: float, now_s: float) -> None:
         self._enter_holding(f"{what}: no {of} for {age_s * 1e3:.0f} ms", needs_arm=False)
         self._hold_since_s = now_s
         self.counts[f"holds_{of}"] += 1
@@ -247,6 +253,27 @@ class GuardCore:
         self._chunk, self.ramping = None, False
         self._hold_since_s = self._limited_since_s = None
         self._silent_at_rest = False
+
+    def _second_sender(self, of: str, sender: object, now_s: float, timeout_s: float) -> bool:
+        """Whether another sender than `sender` was heard within `timeout_s`; the newest is remembered."""
+        known, last_s = self._senders.get(of, (None, NEVER))
+        self._senders[of] = (sender, now_s)
+        return known is not None and sender != known and now_s - last_s <= timeout_s
+
+    def ages_s(self, now_s: float) -> dict[str, float]:
+        """Age in s of the newest joint state, heartbeat and accepted request (inf: none yet, or dropped)."""
+        request_s = self._chunk.received_s if self._chunk else NEVER
+        return {"state": now_s - self._measured_s, "heartbeat": now_s - self._heartbeat_s, "request": now_s - request_s}
+
+    @property
+    def disarming(self) -> bool:
+        """Whether it brakes in order to disarm."""
+        return self.state is State.HOLDING and self._silent_at_rest
+
+    @property
+    def needs_arm(self) -> bool:
+        """Whether only `arm`, called by a person, makes it follow requests (again)."""
+        return self.state in (State.DISARMED, State.FAULT) or self._needs_arm
 
     def _enter_fault(self, reason: str) -> None:
         self.state, self.reason = State.FAULT, reason
