@@ -95,11 +95,20 @@ def check_request(
 
 
 class Chunk:
-    """The path of one accepted request: from the command at receipt through the points ahead; rests at the last."""
+    """The path of one accepted request: from the last command through the points ahead; rests at the last of them."""
 
-    def __init__(self, received_s: float, command: Sequence[float], times: np.ndarray, positions: np.ndarray) -> None:
+    def __init__(
+        self,
+        received_s: float,
+        command_s: float,
+        command: Sequence[float],
+        times: np.ndarray,
+        positions: np.ndarray,
+    ) -> None:
+        """`command` (A,) is the last one and `command_s` the period it was for: begun at receipt, every path would
+        repeat it and then hurry. All times are on one clock, `times` after `received_s` (see `check_request`)."""
         self.received_s = received_s
-        self._times = [received_s, *times.tolist()]
+        self._times = [command_s, *times.tolist()]
         self._points = [list(command), *positions.tolist()]
         self._rest = [0.0] * len(self._points[0])
         self._segment = -1

@@ -60,6 +60,7 @@ class GuardCore:
         self._measured: list[float] = []
         self._measured_s = NEVER
         self._heartbeat_s = NEVER
+        self._command_s = NEVER  # when the last command was for
         self._chunk: Chunk | None = None
         self._needs_arm = False  # HOLDING, but only a person may end it
         self._hold_since_s: float | None = None  # when a watchdog began this hold
@@ -116,7 +117,7 @@ class GuardCore:
             if refused.fatal:
                 self.fault(f"request: {refused}")
             return str(refused)
-        self._chunk = Chunk(now_s, self._limiter.position, times, positions)
+        self._chunk = Chunk(now_s, self._command_s, self._limiter.position, times, positions)
         self.counts["requests"] += 1
         return None
 
@@ -141,6 +142,7 @@ class GuardCore:
         if self.state is not State.TRACKING:
             if self._must_anchor():
                 self._limiter.anchor(self._measured)
+                self._command_s = now_s
             self._enter_holding("armed: waiting for a request and a heartbeat", needs_arm=False)
         self.counts["armed"] += 1
         return None
@@ -177,6 +179,7 @@ class GuardCore:
             return None
         else:
             self._limiter.brake()
+        self._command_s = now_s
         return np.array(self._limiter.position)
 
     def fault(self, reason: str) -> None:

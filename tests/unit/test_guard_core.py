@@ -1,0 +1,558 @@
+"""The guard's state machine, in simulated time: what arrives, what is commanded, and why not."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from autofocus_core import results
+from autofocus_core.errors import AutofocusError
+from autofocus_core.schema import Joint, Robot, Start, Stream
+from command_guard.chunk import Request
+from command_guard.core import GuardCore, State
+from command_guard.settings import Settings
+
+T = 0.01
+ROBOT = Robot(
+    name="bench",
+    joints=tuple(Joint(name, -2.0, 2.0, 3.0, 20.0, "rad") for name in ("a", "b", "c", "d", "e")),
+    gripper=Joint("grip", 0.0, 0.04, 0.3, 4.0, "m"),
+    start=Start((0.0,) * 6, ramp_distance_rad=0.3, refuse_distance_rad=1.0),
+    state=Stream("/joint_states", "sensor_msgs/msg/JointState", 100, 100),
+    action=Stream("/arm/command", "sensor_msgs/msg/JointState", 100, 100),
+    command=Stream("/arm/command", "sensor_msgs/msg/JointState", 100, 100),
+    cameras=(),
+    control_rate_hz=10,
+    command_timeout_ms=250,
+    heartbeat_timeout_ms=60,
+)
+NAMES = ROBOT.joint_names
+HOME = np.array([0.1, -0.2, 0.3, 0.0, 0.0, 0.02])
+
+
+def offset(*by: float) -> np.ndarray:
+    """HOME, moved by so much per joint."""
+    return HOME + np.array(by)
+
+
+class Bench:
+    """A guard, a robot that follows it, and a commander, on one simulated clock."""
+
+    def __init__(self, settings: Settings | None = None, robot: Robot = ROBOT) -> None:
+        self.guard = GuardCore(robot, settings=settings)
+        self.now_s = 100.0
+        self.measured = HOME.copy()
+        self.commands: list[np.ndarray] = []
+        self.heartbeat, self.driver = True, True
+
+    def arm(self) -> Bench:
+        self.guard.on_state(NAMES, self.measured, self.now_s)
+        assert self.guard.arm(self.now_s) is None
+        return self
+
+    def ask(self, goal, names=NAMES, times=(0.1,), age_s: float = 0.0, sender=None) -> str | None:
+        goal = np.asarray(goal, dtype=float)
+        positions = [goal] * len(times) if goal.ndim == 1 else goal
+        return self.guard.on_request(Request(self.now_s - age_s, names, times, positions), self.now_s, sender)
+
+    def run(self, seconds: float, goal=None) -> np.ndarray:
+        """Step for `seconds`; `goal` (a vector, or a function of time) is asked for at 10 Hz. Returns the commands."""
+        first = len(self.commands)
+        for k in range(round(seconds / T)):
+            if self.driver:
+                self.guard.on_state(NAMES, self.measured, self.now_s)
+            if self.heartbeat:
+                self.guard.on_heartbeat(self.now_s)
+            if goal is not None and k % 10 == 0:
+                self.ask(goal(self.now_s) if callable(goal) else goal)
+            command = self.guard.step(self.now_s)
+            if command is not None:
+                self.commands.append(command)
+                self.measured = command.copy()
+            self.now_s += T
+        return np.array(self.commands[first:])
+
+    @property
+    def speed(self) -> float:
+        return float(np.abs(self.commands[-1] - self.commands[-2]).max() / T)
+
+    def moving(self) -> Bench:
+        """Armed and on its way at 0.5 rad/s."""
+        self.arm()
+        start_s = self.now_s
+        self.run(0.4, lambda now_s: offset(0.5 * (now_s - start_s + 0.1), 0, 0, 0, 0, 0))
+        assert self.guard.state is State.TRACKING
+        assert self.speed == pytest.approx(0.5, abs=0.05)
+        return self
+
+
+def assert_smooth(commands: list[np.ndarray]) -> None:
+    velocity = np.diff(np.array(commands), axis=0) / T
+    assert (np.abs(velocity) <= ROBOT.velocity + 1e-9).all()
+    assert (np.abs(np.diff(velocity, axis=0)) / T <= ROBOT.acceleration + 1e-9).all()
+
+
+# ---- arming
+
+
+def test_disarmed_commands_nothing_and_refuses_requests() -> None:
+    bench = Bench()
+    assert len(bench.run(0.2, HOME)) == 0
+    assert bench.guard.state is State.DISARMED
+    assert bench.guard.counts["request_refused_disarmed"] == 2
+
+
+def test_arm_needs_a_joint_state_and_a_fresh_one() -> None:
+    bench = Bench()
+    assert "never received" in bench.guard.arm(bench.now_s)
+    bench.guard.on_state(NAMES, HOME, bench.now_s)
+    assert "ms old" in bench.guard.arm(bench.now_s + 0.11)
+    assert bench.guard.arm(bench.now_s + 0.09) is None
+
+
+def test_arm_holds_the_measured_pose() -> None:
+    bench = Bench().arm()
+    assert (bench.run(0.1) == HOME).all()
+    assert bench.guard.state is State.HOLDING
+
+
+def test_arm_takes_a_pose_a_little_outside_its_limits_and_refuses_one_far_outside() -> None:
+    bench = Bench()
+    bench.measured = offset(0, 0, 0, 0, 0, -0.021)
+    bench.arm()
+    assert bench.run(0.02)[-1][5] == 0.0
+    bench = Bench()
+    bench.guard.on_state(NAMES, offset(2.5, 0, 0, 0, 0, 0), bench.now_s)
+    assert "outside its limits" in bench.guard.arm(bench.now_s)
+
+
+def test_an_impossible_setting_is_an_error_with_its_range() -> None:
+    for values in ({"ramp_velocity_scale": 0.0}, {"rate_hz": 5.0}, {"resume_within_s": float("nan")}):
+        with pytest.raises(AutofocusError, match=next(iter(values))):
+            Settings(**values)
+
+
+# ---- following
+
+
+def test_a_request_is_followed_to_its_points_in_time() -> None:
+    bench = Bench().arm()
+    bench.run(0.05)
+    path = HOME + np.outer([0.02, 0.05, 0.05], [1, -1, 0, 0, 0, 0])
+    bench.heartbeat = True
+    bench.guard.on_heartbeat(bench.now_s)
+    assert bench.ask(path, times=(0.1, 0.2, 0.3)) is None
+    commands = bench.run(0.31)
+    assert commands[10] == pytest.approx(path[0], abs=2e-3)
+    assert commands[20] == pytest.approx(path[1], abs=2e-3)
+    assert_smooth(bench.commands)
+
+
+def test_the_newest_request_replaces_the_one_before() -> None:
+    bench = Bench().arm()
+    bench.run(0.2, HOME + 0.05)
+    assert bench.run(1.0, HOME)[-1] == pytest.approx(HOME, abs=1e-6)
+
+
+def test_points_already_past_are_dropped_and_the_rest_is_kept() -> None:
+    bench = Bench().arm()
+    bench.guard.on_heartbeat(bench.now_s)
+    assert bench.ask(HOME + np.outer([9, 9, 0.01], [0, 0, 0, 0, 0, 0.001]), times=(0.1, 0.2, 0.3), age_s=0.25) is None
+    assert bench.run(0.1)[-1] == pytest.approx(offset(0, 0, 0, 0, 0, 1e-5), abs=1e-9)
+
+
+def test_joining_from_a_hold_is_continuous() -> None:
+    bench = Bench().arm()
+    bench.run(0.3, HOME + 0.01)
+    bench.run(0.5)
+    bench.run(0.5, HOME - 0.01)
+    assert_smooth(bench.commands)
+
+
+# ---- watchdogs
+
+
+def test_f18_dead_commander_is_held_and_resumes_within_a_second() -> None:
+    bench = Bench().moving()
+    bench.heartbeat = False
+    bench.run(0.1)
+    assert bench.guard.state is State.HOLDING
+    assert "dead" in bench.guard.reason
+    assert bench.speed == 0.0
+    bench.heartbeat = True
+    bench.run(0.2, bench.commands[-1])
+    assert bench.guard.state is State.TRACKING
+    assert_smooth(bench.commands)
+
+
+def test_f18_late_commander_is_held_at_the_command_timeout() -> None:
+    bench = Bench().moving()
+    bench.run(0.15)  # the last request came 0.1 s before
+    assert bench.guard.state is State.TRACKING
+    bench.run(0.02)
+    assert bench.guard.state is State.HOLDING
+    assert "late" in bench.guard.reason
+    assert bench.guard.counts["holds_request"] == 1
+
+
+def test_a_hold_by_a_watchdog_that_lasts_needs_a_person() -> None:
+    bench = Bench().moving()
+    bench.run(1.4)
+    assert bench.guard.needs_arm
+    where = bench.commands[-1]
+    assert (bench.run(0.3, HOME)[-1] == where).all()
+    assert bench.guard.counts["request_refused_needs_arm"] == 3
+    assert bench.guard.arm(bench.now_s) is None
+    bench.run(0.3, where)
+    assert bench.guard.state is State.TRACKING
+
+
+def test_the_wait_for_the_first_request_is_not_limited() -> None:
+    bench = Bench().arm()
+    bench.run(5.0)
+    bench.run(0.1, HOME)
+    assert bench.guard.state is State.TRACKING
+
+
+def test_f17_stale_joint_state_is_a_fault_and_silent_once_at_rest() -> None:
+    """A driver that died and comes back must not meet an old command: the arm may have been moved by hand."""
+    bench = Bench().moving()
+    bench.driver = False
+    bench.run(0.12)
+    assert bench.guard.state is State.FAULT
+    assert "joint state" in bench.guard.reason
+    assert_smooth(bench.commands)
+    assert len(bench.run(0.5)) <= 3  # braking from 0.5 rad/s, then silence
+    bench.driver = True
+    bench.measured = HOME + 0.01  # moved by hand
+    assert len(bench.run(0.5)) == 0
+    bench.arm()
+    assert (bench.run(0.05) == HOME + 0.01).all()
+
+
+# ---- what a person asks for
+
+
+@pytest.mark.parametrize("stop", ["hold", "estop", "disarm"])
+def test_f24_a_stop_brakes_from_the_last_command(stop) -> None:
+    """ros2_controllers#2587: a cancel that anchors to feedback steps by the tracking error."""
+    bench = Bench().moving()
+    last, speed = bench.commands[-1][0], bench.speed
+    bench.measured = bench.measured - 0.05  # the arm lags behind its command
+    getattr(bench.guard, stop)()
+    commands = bench.run(0.3, HOME)
+    joining_rad = abs(commands[0][0] - (last + (speed - 20.0 * T) * T))
+    ok = bool(joining_rad <= 1e-6)
+    results.record(
+        "guard", f"F24_joining_step_{stop}_rad", float(joining_rad), "rad", "<= 1e-6", ok,
+        "pytest tests/unit/test_guard_core.py -k f24",
+    )  # fmt: skip
+    assert ok
+    assert_smooth(bench.commands)
+    assert bench.speed == 0.0
+    assert bench.guard.needs_arm, "a stop that a person asked for must not end by itself"
+
+
+def test_disarm_brakes_first_and_is_silent_then() -> None:
+    bench = Bench().moving()
+    bench.guard.disarm()
+    assert bench.guard.disarming
+    assert len(bench.run(0.3)) == 3  # 0.5 rad/s at 20 rad/s^2: 0.3, 0.1, 0
+    assert bench.guard.state is State.DISARMED
+
+
+def test_arm_after_disarm_begins_where_the_arm_was_put() -> None:
+    """The demonstration resets its cell between attempts: disarm, teleport, arm, without a step in between."""
+    bench = Bench().moving()
+    bench.guard.disarm()
+    bench.measured = np.array([1.5, 1.0, -1.0, 0.5, 0.5, 0.04])
+    bench.arm()
+    assert (bench.run(0.05) == [1.5, 1.0, -1.0, 0.5, 0.5, 0.04]).all()
+
+
+def test_arm_after_a_fault_goes_on_from_the_last_command() -> None:
+    bench = Bench().moving()
+    bench.guard.estop()
+    bench.run(0.3)
+    held = bench.commands[-1]
+    bench.measured = held - 0.02
+    bench.arm()
+    assert (bench.run(0.05) == held).all()
+
+
+def test_estop_while_disarmed_commands_nothing_and_refuses_until_armed() -> None:
+    bench = Bench().moving()
+    bench.guard.disarm()
+    bench.run(0.3)
+    bench.guard.estop()
+    assert len(bench.run(0.2, HOME)) == 0
+    assert bench.guard.state is State.FAULT
+    bench.arm()
+    bench.run(0.2, bench.measured)
+    assert bench.guard.state is State.TRACKING
+
+
+def test_arm_while_following_changes_nothing() -> None:
+    bench = Bench().moving()
+    bench.measured = bench.measured - [0.5, 0, 0, 0, 0, 0]
+    bench.arm()
+    bench.run(0.05)
+    assert_smooth(bench.commands)
+
+
+# ---- bad requests
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e30, -1e308])
+def test_f19_a_broken_number_is_a_fault_and_nothing_of_the_request_is_used(bad) -> None:
+    bench = Bench().moving()
+    points = np.tile(HOME, (4, 1))
+    points[3, 2] = bad
+    assert bench.ask(points, times=(0.1, 0.2, 0.3, 0.4)) is not None
+    assert bench.guard.state is State.FAULT
+    bench.run(0.5, HOME)
+    assert np.isfinite(bench.commands).all()
+    assert_smooth(bench.commands)
+    assert bench.guard.state is State.FAULT, "latched: good requests do not clear it"
+    assert bench.guard.counts["request_refused_fault"] == 5
+
+
+@pytest.mark.parametrize("field", ["stamp", "time"])
+def test_f19_a_time_that_is_not_finite_is_a_fault(field) -> None:
+    bench = Bench().moving()
+    bench.ask(HOME, times=(float("nan"),) if field == "time" else (0.1,), age_s=0 if field == "time" else float("nan"))
+    assert bench.guard.state is State.FAULT
+
+
+def test_f21_joints_are_mapped_by_name() -> None:
+    order = [3, 5, 0, 1, 4, 2]
+    bench = Bench()
+    bench.guard.on_state([NAMES[i] for i in order] + ["mimic"], [*HOME[order], 9.0], bench.now_s)
+    assert bench.guard.arm(bench.now_s) is None
+    assert (bench.guard.step(bench.now_s) == HOME).all()
+    goal = offset(0.01, 0.02, 0.03, 0.04, 0.05, 0.006)
+    for _ in range(5):
+        bench.ask(goal[order], names=[NAMES[i] for i in order])
+        bench.run(0.1)
+    assert bench.commands[-1] == pytest.approx(goal, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "says"),
+    [
+        (NAMES[:5], 5, "missing: grip"),
+        ((*NAMES[:5], "gripper"), 6, "missing: grip"),
+        ((*NAMES[:5], NAMES[0]), 6, "twice: a"),
+        ((*NAMES, "extra"), 7, "unknown joint: extra"),
+        ((), 6, "missing"),
+    ],
+)
+def test_f21_wrong_joint_names_are_refused_and_counted(names, width, says) -> None:
+    bench = Bench().moving()
+    assert says in bench.ask(np.zeros(width), names=names)
+    assert bench.guard.counts["request_refused_names"] == 1
+    assert bench.guard.state is State.TRACKING
+
+
+def test_f21_a_joint_state_with_a_missing_or_doubled_joint_is_no_joint_state() -> None:
+    bench = Bench()
+    assert bench.guard.on_state(NAMES[:-1], HOME[:-1], bench.now_s)
+    assert bench.guard.on_state((*NAMES, "a"), [*HOME, 0.0], bench.now_s)
+    assert bench.guard.on_state(NAMES, HOME[:-1], bench.now_s)
+    assert bench.guard.on_state(NAMES, [*HOME[:-1], float("nan")], bench.now_s)
+    assert bench.guard.counts["state_refused_names"] == 2
+    assert "never received" in bench.guard.arm(bench.now_s)
+
+
+@pytest.mark.parametrize(
+    ("times", "positions", "kind"),
+    [
+        ((), np.zeros((0, 6)), "shape"),
+        ((0.1, 0.2), np.zeros((1, 6)), "shape"),
+        ((0.1,), np.zeros((1, 5)), "shape"),
+        ((0.1, 0.2), [[0.0] * 6, [0.0] * 5], "shape"),
+        ((0.1,), [["x"] * 6], "shape"),
+        ((0.1, 0.1), np.zeros((2, 6)), "times"),
+        ((0.2, 0.1), np.zeros((2, 6)), "times"),
+        ((-0.1, 0.1), np.zeros((2, 6)), "times"),
+        ((100.0, 100.1), np.zeros((2, 6)), "times"),
+    ],
+)
+def test_f20_wrong_shapes_and_times_are_refused_and_counted(times, positions, kind) -> None:
+    bench = Bench().moving()
+    assert bench.guard.on_request(Request(bench.now_s, NAMES, times, positions), bench.now_s)
+    assert bench.guard.counts[f"request_refused_{kind}"] == 1
+    assert bench.guard.state is State.TRACKING
+
+
+@pytest.mark.parametrize(("age_s", "kind"), [(1.5, "stamp"), (-0.2, "stamp"), (1e9, "stamp"), (0.5, "late")])
+def test_f25_a_request_from_another_time_is_refused_and_counted(age_s, kind) -> None:
+    bench = Bench().moving()
+    assert bench.ask(HOME, age_s=age_s)
+    assert bench.guard.counts[f"request_refused_{kind}"] == 1
+
+
+# ---- plausible but wrong requests
+
+
+def test_f22_degrees_for_radians_are_a_fault_at_once() -> None:
+    bench = Bench().moving()
+    assert "wrong unit" in bench.ask(np.degrees([0.5, 0, 0, 0, 0, 0]))
+    assert bench.guard.state is State.FAULT
+
+
+@pytest.mark.parametrize("wrong", [offset(1.7, 0, 0, 0, 0, 0), HOME * -12, HOME * 10])
+def test_f22_a_step_is_limited(wrong) -> None:
+    bench = Bench().moving()
+    bench.run(0.3, wrong)
+    assert_smooth(bench.commands)
+
+
+def test_f22_sustained_limiting_is_a_fault() -> None:
+    """A commander that asks for the impossible again and again is not in control of the arm."""
+    bench = Bench().moving()
+    bench.run(2.0, lambda now_s: [1.9 if int(now_s / 0.3) % 2 else -1.9, -0.2, 0.3, 0, 0, 0.02])
+    assert bench.guard.state is State.FAULT
+    assert "a was limited for 0.5 s" in bench.guard.reason
+    assert_smooth(bench.commands)
+
+
+def test_a_gripper_that_closes_as_fast_as_it_can_is_no_fault() -> None:
+    bench = Bench().arm()
+    bench.run(1.0, [*HOME[:5], 0.04])
+    bench.run(1.0, [*HOME[:5], 0.0])
+    assert bench.guard.state is State.TRACKING
+    assert bench.commands[-1][5] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_f23_a_far_first_request_is_approached_slowly() -> None:
+    bench = Bench().arm()
+    goal = offset(0.8, 0, 0, 0, 0, 0)
+    bench.run(0.5, goal)
+    assert bench.guard.ramping
+    velocity = np.diff(np.array(bench.commands), axis=0) / T
+    assert velocity.max() <= 0.2 * 3.0 + 1e-9
+    bench.run(2.0, goal)
+    assert not bench.guard.ramping
+    assert bench.commands[-1] == pytest.approx(goal, abs=1e-6)
+    assert_smooth(bench.commands)
+
+
+def test_f23_a_first_request_beyond_the_refuse_distance_is_a_fault() -> None:
+    bench = Bench().arm()
+    bench.run(0.3, offset(1.01, 0, 0, 0, 0, 0))
+    assert bench.guard.state is State.FAULT
+    assert "1.010 rad away" in bench.guard.reason
+    assert (np.array(bench.commands) == HOME).all()
+
+
+# ---- somebody else
+
+
+def test_f26_a_foreign_publisher_is_a_fault_and_prevents_arming() -> None:
+    bench = Bench().moving()
+    bench.guard.on_foreign_publisher("/rosbag2_player")
+    bench.run(0.3, HOME)
+    assert bench.guard.state is State.FAULT
+    assert bench.speed == 0.0
+    assert "/rosbag2_player" in bench.guard.arm(bench.now_s)
+    bench.guard.on_foreign_publisher(None)
+    assert bench.guard.arm(bench.now_s) is None
+
+
+def test_f26_two_commanders_are_a_fault() -> None:
+    bench = Bench().moving()
+    assert bench.ask(HOME, sender="policy") is None
+    assert "second commander" in bench.ask(HOME, sender="teleop")
+    assert bench.guard.state is State.FAULT
+
+
+def test_f26_two_heartbeats_are_a_fault_and_a_change_of_commander_is_not() -> None:
+    bench = Bench().moving()
+    bench.guard.on_heartbeat(bench.now_s, "teleop")
+    bench.guard.on_heartbeat(bench.now_s + 0.1, "policy")
+    assert bench.guard.state is State.TRACKING
+    bench.guard.on_heartbeat(bench.now_s + 0.11, "teleop")
+    assert bench.guard.state is State.FAULT
+
+
+# ---- the whole
+
+
+def test_any_order_of_events_keeps_the_limits() -> None:
+    """15 000 periods of random events, requests good and bad, dead drivers and commanders; only `arm` may re-anchor."""
+    rng = np.random.default_rng(3)
+    bench = Bench().arm()
+    seen = set()
+    for _ in range(1500):
+        event = rng.choice(["ask", "ask", "ask", "ask", "hold", "estop", "disarm", "arm", "nan", "pause", "driver"])
+        before = len(bench.commands)
+        anchored = False
+        if event == "ask":
+            bench.ask(np.clip(bench.measured + rng.normal(0, rng.choice([0.02, 0.5]), 6), -2, 2))
+        elif event == "nan":
+            bench.ask(HOME * np.nan)
+        elif event == "pause":
+            bench.heartbeat = not bench.heartbeat
+        elif event == "driver" and rng.random() < 0.3:
+            bench.driver = not bench.driver
+        elif event in ("hold", "estop", "disarm"):
+            getattr(bench.guard, event)()
+        if event == "arm" or bench.guard.needs_arm:
+            bench.driver = True
+            bench.run(0.02)
+            anchored = bench.guard._must_anchor()
+            bench.guard.arm(bench.now_s)
+        bench.run(0.08)
+        seen.add(bench.guard.state)
+        if anchored:
+            bench.commands = bench.commands[before:][-7:]
+        assert_smooth(bench.commands[-15:])
+        assert np.isfinite(bench.commands[-15:]).all()
+    assert State.TRACKING in seen and State.HOLDING in seen
+
+
+def test_a_robot_without_a_gripper_is_guarded_too() -> None:
+    robot = replace(ROBOT, gripper=None, start=replace(ROBOT.start, pose=(0.0,) * 5))
+    guard = GuardCore(robot)
+    guard.on_state(NAMES[:5], HOME[:5], 0.0)
+    assert guard.arm(0.0) is None
+    assert (guard.step(0.0) == HOME[:5]).all()
+
+
+def test_step_is_cheap() -> None:
+    """The in-process evaluator calls it 100 times a simulated second. The figure is recorded, the bound generous."""
+    bench = Bench().arm()
+    costs_s = []
+    for k in range(2000):
+        bench.guard.on_state(NAMES, bench.measured, bench.now_s)
+        bench.guard.on_heartbeat(bench.now_s)
+        if k % 10 == 0:
+            bench.ask(HOME + 0.1 * np.sin(bench.now_s))
+        begin_s = time.perf_counter()
+        bench.measured = bench.guard.step(bench.now_s)
+        costs_s.append(time.perf_counter() - begin_s)
+        bench.now_s += T
+    p50_us = float(np.percentile(costs_s, 50) * 1e6)
+    results.record(
+        "guard", "step_p50_us", round(p50_us, 1), "us", "<= 40", p50_us <= 40,
+        "pytest tests/unit/test_guard_core.py -k cheap",
+    )  # fmt: skip
+    assert p50_us < 400
+
+
+def test_the_guard_needs_neither_ros_nor_torch() -> None:
+    code = "import sys, command_guard.core; print({'rclpy', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_every_refusal_says_something_a_person_can_use() -> None:
+    bench = Bench().moving()
+    refusals = [bench.ask(HOME, age_s=5.0), bench.ask(HOME[:5], names=NAMES[:5]), bench.ask(HOME, times=())]
+    assert all(len(text) > 20 for text in refusals)
+    assert len(set(itertools.chain(refusals))) == 3
