@@ -26,6 +26,8 @@ HUE_SPANS_DEG: dict[str, tuple[float, float]] = {
 GREY_SPANS_L: dict[str, tuple[float, float]] = {"black": (-10.0, 26.0), "grey": (26.0, 74.0), "white": (74.0, 110.0)}
 TERMS: tuple[str, ...] = (*HUE_SPANS_DEG, *GREY_SPANS_L)
 
+#: Words for vivid paints only: what has these hues and is dull or dark is called brown.
+_VIVID = frozenset({"red", "orange"})
 HUE_EDGE_DEG = 6.0  # a membership goes from 1 to 0 over this, 0.5 at the edge of its span
 GREY_EDGE_L = 8.0
 _BITS = 6  # the table has 64^3 entries per word: finer than the noise of a camera
@@ -53,6 +55,8 @@ def memberships(term: str, lab: np.ndarray) -> np.ndarray:
         return by_hue * seen * _ramp(saturation, 0.15, 0.3)
     if term == "brown":  # a dark or dull orange
         return by_hue * seen * _ramp(saturation, 0.3, 0.5) * (1 - _ramp(lightness, 45.0, 58.0))
+    if term in _VIVID:
+        return by_hue * seen * _ramp(saturation, 0.6, 1.1) * _ramp(chroma, 12.0, 40.0)
     return by_hue * seen * _ramp(saturation, 0.4, 0.75)
 
 

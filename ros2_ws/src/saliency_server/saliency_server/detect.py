@@ -29,8 +29,8 @@ _ANY_SHAPE = (10.0, 0.15)
 class ColourTermDetector:
     """Connected patches of the named colour, scored by colour, size and shape; several candidates per object.
 
-    Each image is looked at on its own: what belongs together over time is the tracker's business. The parts of a
-    robot's gripper (two fingertips) are taken together as one candidate.
+    Each image is looked at on its own: what belongs together, over time or as the parts of one thing (a gripper's
+    two fingertips), is the tracker's business.
     """
 
     name = "colour-terms"
@@ -63,29 +63,34 @@ class ColourTermDetector:
 
 def _patches(member: np.ndarray) -> list[Detection]:
     """Connected patches of a membership image uint8 (H, W), each with its sub-pixel centre and mean membership."""
-    mask = (member >= MIN_MEMBERSHIP).astype(np.uint8)
+    least, most = MIN_AREA_SHARE * member.size, MAX_AREA_SHARE * member.size
+    _, mask = cv2.threshold(member, MIN_MEMBERSHIP - 1, 1, cv2.THRESH_BINARY)
+    left, top, width, height = cv2.boundingRect(mask)
+    if width * height < least:
+        return []
+    # Labelling costs by the pixel, and the colour is mostly in a small part of the image.
+    left, top, right, bottom = max(left - 1, 0), max(top - 1, 0), left + width + 1, top + height + 1
+    mask, member = mask[top:bottom, left:right], member[top:bottom, left:right]
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    least, most = MIN_AREA_SHARE * mask.size, MAX_AREA_SHARE * mask.size
     found = []
     for label in range(1, count):
         x, y, w, h, area = (int(v) for v in stats[label])
         if not least <= area <= most:
             continue
-        # One pixel more on each side: the half-mixed pixels of the rim place the centre and the edges sub-pixel.
+        # One pixel more on each side: the half-mixed pixels of the rim place the centre sub-pixel.
         x0, y0, x1, y1 = max(x - 1, 0), max(y - 1, 0), min(x + w + 1, mask.shape[1]), min(y + h + 1, mask.shape[0])
-        inside = labels[y0:y1, x0:x1]
-        weight = np.where((inside == label) | (inside == 0), member[y0:y1, x0:x1], 0) / 255.0
+        inside, deserved = labels[y0:y1, x0:x1], member[y0:y1, x0:x1]
+        weight = np.where((inside == label) | (inside == 0), deserved, 0) / 255.0
         total = float(weight.sum())
-        cx = float(weight.sum(axis=0) @ (np.arange(x0, x1) + 0.5)) / total
-        cy = float(weight.sum(axis=1) @ (np.arange(y0, y1) + 0.5)) / total
-        score = float(member[y : y + h, x : x + w][labels[y : y + h, x : x + w] == label].mean()) / 255.0
-        found.append(Detection((float(x), float(y), float(x + w), float(y + h)), (cx, cy), score, float(area)))
+        cx = float(weight.sum(axis=0) @ np.arange(x0, x1)) / total + 0.5 + left
+        cy = float(weight.sum(axis=1) @ np.arange(y0, y1)) / total + 0.5 + top
+        score = float(deserved[inside == label].mean()) / 255.0
+        box = (float(x + left), float(y + top), float(x + w + left), float(y + h + top))
+        found.append(Detection(box, (cx, cy), score, float(area)))
     return found
 
 
 def _candidates(patches: Sequence[Detection], thing: ObjectPhrase) -> tuple[Detection, ...]:
-    if thing.role == "robot" and patches:
-        return (union(patches),)
     longest, fill = _SHAPES.get(thing.noun, _ANY_SHAPE)
     scored = [_with_shape(patch, longest, fill) for patch in patches]
     scored = sorted((d for d in scored if d.score >= MIN_SCORE), key=lambda d: d.score * d.area_px, reverse=True)
@@ -99,15 +104,3 @@ def _with_shape(patch: Detection, longest: float, fill: float) -> Detection:
     aspect = max(w, h) / min(w, h)
     plausible = min(1.0, longest / aspect) * min(1.0, patch.area_px / (w * h) / fill)
     return Detection(patch.box_px, patch.centre_px, patch.score * plausible, patch.area_px)
-
-
-def union(parts: Sequence[Detection]) -> Detection:
-    """Several patches as one: the box around all, the middle of that box, the mean score by area."""
-    boxes = np.array([p.box_px for p in parts])
-    area = np.array([p.area_px for p in parts])
-    x0, y0 = boxes[:, :2].min(axis=0)
-    x1, y1 = boxes[:, 2:].max(axis=0)
-    score = float(np.average([p.score for p in parts], weights=area))
-    return Detection(
-        (float(x0), float(y0), float(x1), float(y1)), (float(x0 + x1) / 2, float(y0 + y1) / 2), score, float(area.sum())
-    )

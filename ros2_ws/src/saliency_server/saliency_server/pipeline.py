@@ -138,8 +138,11 @@ def _annotate_camera(
     stamps_s = (stamps_ns - stamps_ns[0]) * 1e-9
     size_px = (camera.height_px, camera.width_px)
     tracks: Sequence[TrackResult] = [
-        track_object([found[k] for found in looked.detections], stamps_s, size_px)
-        for k in range(len(description.objects))
+        track_object(
+            [found[k] for found in looked.detections], stamps_s, size_px, thing.role,
+            [[d for j, other in enumerate(found) if j != k for d in other] for found in looked.detections],
+        )
+        for k, thing in enumerate(description.objects)
     ]
     tracks = explain_occlusions([_without(track, unusable) for track in tracks])
     tracked_s = clock()

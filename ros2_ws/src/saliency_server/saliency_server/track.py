@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import median_filter
 
+from saliency_server.hidden import complete, merge_split, typical_size
+from saliency_server.parts import join_parts
 from saliency_server.tracklets import Tracklet, build_tracklets
 from saliency_server.values import Detection, TrackResult
 
@@ -15,37 +17,50 @@ MAX_GAP_MOTION_SHARE = 0.05  # of the diagonal: what moved farther while unseen 
 RIVAL_SCORE_RATIO = 0.75  # another candidate this good, of like size, makes a frame ambiguous
 RIVAL_AREA_RATIO = 0.3
 RIVAL_MIN_FRAMES = 4
+OVERLAP_FRAMES = 10
 FILLED_SCORE = 0.5  # a filled frame's score, times that of its neighbours
 SMOOTH_S = 0.12  # half-width of the smoothing window
-FULL_SIZE_S = 1.0  # half-width of the window in which an object's unhidden size is taken
 
 
 def track_object(
-    candidates: Sequence[Sequence[Detection]], stamps_s: np.ndarray, size_px: tuple[int, int]
+    candidates: Sequence[Sequence[Detection]],
+    stamps_s: np.ndarray,
+    size_px: tuple[int, int],
+    role: str = "object",
+    occluders: Sequence[Sequence[Detection]] | None = None,
 ) -> TrackResult:
     """The track of one object.
 
-    candidates: per frame, best first; stamps_s: (N,) strictly increasing; size_px: (height, width) of the image.
+    candidates: per frame, best first; stamps_s: (N,) strictly increasing; size_px: (height, width) of the image;
+    role "robot": the candidates are parts of one thing that moves (see `parts.join_parts`); occluders: the other
+    objects' candidates per frame, which may be in front of this one.
     The tracklets with the most evidence that do not overlap in time make the track; frames where another one is as
     good are not valid ("ambiguous: 2 candidates"); short gaps with little motion are interpolated, others are not
     valid ("not detected", "left the image"). Who hides it is for `explain_occlusions` to say.
     """
     n = len(stamps_s)
     diagonal_px = float(np.hypot(*size_px))
+    if role == "robot":
+        candidates = join_parts(candidates, stamps_s, diagonal_px)
     tracklets = build_tracklets(candidates, stamps_s, diagonal_px)
+    if role != "robot" and tracklets:
+        full_size_px = typical_size([d for tracklet in _best_chain(tracklets) for d in tracklet.detections])
+        candidates = merge_split(candidates, full_size_px)
+        tracklets = build_tracklets(candidates, stamps_s, diagonal_px)
     chosen = _best_chain(tracklets)
-    boxes = np.full((n, 4), np.nan)
-    score = np.zeros(n, dtype=np.float32)
-    reason = ["not detected"] * n
-    for tracklet in chosen:
-        boxes[tracklet.frames] = [centred_box(d) for d in tracklet.detections]
-        score[tracklet.frames] = [d.score for d in tracklet.detections]
+    seen = _detections(chosen, n)
+    score = np.array([0.0 if d is None else d.score for d in seen], dtype=np.float32)
+    if role == "robot":
+        # Its size changes as it opens and turns: what is seen is what there is.
+        boxes = np.array([[np.nan] * 4 if d is None else d.box_px for d in seen])
+    else:
+        boxes = complete(seen, [()] * n if occluders is None else occluders, stamps_s)
     boxes = _smooth(_fill(boxes, score, stamps_s, diagonal_px), stamps_s)
-    valid = ~np.isnan(boxes[:, 0])
-    _mark_ambiguous(tracklets, chosen, valid, reason)
-    for first, last in runs(~valid & np.isnan(boxes[:, 0])):
+    valid, reason = ~np.isnan(boxes[:, 0]), ["not detected"] * n
+    for first, last in runs(~valid):
         if first > 0 and _at_border(boxes[first - 1], size_px):
             reason[first : last + 1] = ["left the image"] * (last + 1 - first)
+    _mark_ambiguous(tracklets, chosen, valid, reason)
     boxes[~valid] = np.nan
     score[~valid] = 0.0
     return TrackResult(
@@ -54,14 +69,6 @@ def track_object(
         valid=valid,
         reason=tuple("" if ok else why for ok, why in zip(valid, reason, strict=True)),
     )
-
-
-def centred_box(detection: Detection) -> tuple[float, float, float, float]:
-    """The detection's box moved so that its middle is the sub-pixel centre."""
-    x0, y0, x1, y1 = detection.box_px
-    half_w, half_h = (x1 - x0) / 2, (y1 - y0) / 2
-    cx, cy = detection.centre_px
-    return cx - half_w, cy - half_h, cx + half_w, cy + half_h
 
 
 def explain_occlusions(tracks: Sequence[TrackResult]) -> tuple[TrackResult, ...]:
@@ -104,7 +111,9 @@ def _best_chain(tracklets: list[Tracklet]) -> list[Tracklet]:
     ends = [t.frames[-1] for t in like]
     value, choice = [0.0], []
     for i, tracklet in enumerate(like):
-        before = int(np.searchsorted(ends[:i], tracklet.frames[0], side="left"))
+        # A little overlap is a thing that comes apart or together while something passes in front of it.
+        start = tracklet.frames[0] + min(OVERLAP_FRAMES, len(tracklet.frames) // 5)
+        before = int(np.searchsorted(ends[:i], start, side="left"))
         take = value[before] + tracklet.weight
         choice.append((take > value[i], before))
         value.append(max(take, value[i]))
@@ -115,6 +124,15 @@ def _best_chain(tracklets: list[Tracklet]) -> list[Tracklet]:
             chain.append(like[i - 1])
         i = before if taken else i - 1
     return chain[::-1]
+
+
+def _detections(chosen: list[Tracklet], n: int) -> list[Detection | None]:
+    """The detection of each of N frames; where two tracklets overlap, that of the one with more evidence."""
+    seen: list[Detection | None] = [None] * n
+    for tracklet in sorted(chosen, key=lambda t: t.weight):
+        for frame, detection in zip(tracklet.frames, tracklet.detections, strict=True):
+            seen[frame] = detection
+    return seen
 
 
 def _mark_ambiguous(

@@ -1,0 +1,162 @@
+"""Partly hidden objects: patches that a finger splits are one thing, sides behind something are put back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from saliency_server.values import Detection
+
+FITS = 1.2  # patches are one thing if together they are at most this many times its size
+SHORT = 0.88  # a side seen at less than this share of its length is partly hidden
+TOUCH_PX = 2.0  # things whose boxes are this close may hide one another
+NO_OCCLUDER_PX = 1.5  # what it costs to extend a side beside which nothing known stands
+
+
+def merge_split(
+    candidates: Sequence[Sequence[Detection]], full_size_px: tuple[float, float]
+) -> list[tuple[Detection, ...]]:
+    """Join patches of one frame that together fit into the object's full size (width, height).
+
+    Greedy from the largest patch down: a finger in front of a cube leaves two or three patches of it.
+    """
+    merged = []
+    for found in candidates:
+        rest = sorted(found, key=lambda d: d.area_px, reverse=True)
+        joined: list[Detection] = []
+        while rest:
+            whole, others = rest[0], rest[1:]
+            rest = []
+            for other in others:
+                both = _around(whole, other)
+                if _fits(both, full_size_px):
+                    whole = both
+                else:
+                    rest.append(other)
+            joined.append(whole)
+        merged.append(tuple(sorted(joined, key=lambda d: d.score * d.area_px, reverse=True)))
+    return merged
+
+
+def complete(
+    seen: Sequence[Detection | None], occluders: Sequence[Sequence[Detection]], stamps_s: np.ndarray
+) -> np.ndarray:
+    """Boxes (N, 4) px of the whole object, hidden sides included, NaN where nothing was seen.
+
+    seen: the object's detection per frame; occluders: the other objects' candidates per frame. The full size is that of
+    frames in which nothing touches the object, interpolated over time to the others. Where a side is shorter than
+    that, the hidden end is chosen by continuity over the whole sequence (see `_choose_ends`).
+    Boxes of frames with both sides whole are centred on the centroid.
+    """
+    n = len(seen)
+    boxes = np.full((n, 4), np.nan)
+    frames = np.array([i for i, detection in enumerate(seen) if detection is not None], dtype=int)
+    if not len(frames):
+        return boxes
+    found = [seen[i] for i in frames]
+    raw = np.array([d.box_px for d in found])
+    centroid = np.array([d.centre_px for d in found])
+    size = raw[:, 2:] - raw[:, :2]
+    free = np.array([not any(_touch(d, o) for o in occluders[i]) for i, d in zip(frames, found, strict=True)])
+    full = _full_size(size, free, stamps_s[frames])
+    centre = centroid.copy()
+    for axis in (0, 1):
+        short = size[:, axis] < SHORT * full[:, axis]
+        if short.any():
+            guesses = np.stack([
+                raw[:, 2 + axis] - full[:, axis] / 2,  # the low end is hidden
+                raw[:, axis] + full[:, axis] / 2,  # the high end is hidden
+            ], axis=1)
+            costs = np.array([
+                [_unexplained(d, occluders[i], axis, low) for low in (True, False)]
+                for i, d in zip(frames, found, strict=True)
+            ])
+            chosen = _choose_ends(guesses, costs, short, centroid[:, axis], stamps_s[frames])
+            # What is hidden on one axis pulls the centroid on the other: take the middle of the box there.
+            centre[:, axis] = np.where(short, chosen, centre[:, axis])
+            other_axis = 1 - axis
+            whole = short & (size[:, other_axis] >= SHORT * full[:, other_axis])
+            middle = (raw[:, other_axis] + raw[:, 2 + other_axis]) / 2
+            centre[:, other_axis] = np.where(whole, middle, centre[:, other_axis])
+    whole_size = np.where(size < SHORT * full, full, size)
+    boxes[frames] = np.hstack([centre - whole_size / 2, centre + whole_size / 2])
+    return boxes
+
+
+def typical_size(detections: Sequence[Detection]) -> tuple[float, float]:
+    """Width and height in px of the larger half of the detections, by area: those that are least hidden."""
+    area = np.array([d.area_px for d in detections])
+    boxes = np.array([d.box_px for d in detections])[area >= np.median(area)]
+    width, height = np.median(boxes[:, 2:] - boxes[:, :2], axis=0)
+    return float(width), float(height)
+
+
+def _full_size(size: np.ndarray, free: np.ndarray, t_s: np.ndarray) -> np.ndarray:
+    """Size (N, 2) without occlusion: that of free frames, their median within half a second, linear in between."""
+    if not free.any():
+        return np.broadcast_to(np.percentile(size, 80, axis=0), size.shape)
+    times, sizes = t_s[free], size[free]
+    smooth = np.array([np.median(sizes[np.abs(times - t) <= 0.5], axis=0) for t in times])
+    full = np.stack([np.interp(t_s, times, smooth[:, axis]) for axis in (0, 1)], axis=1)
+    full[free] = np.minimum(full[free], size[free])  # a free object is as large as it looks
+    return full
+
+
+def _choose_ends(
+    guesses: np.ndarray, costs: np.ndarray, short: np.ndarray, whole: np.ndarray, t_s: np.ndarray
+) -> np.ndarray:
+    """Centres (N,) along one axis: of the two guesses (N, 2) in each short frame the one that makes the path smooth.
+
+    The path with the least travel plus `costs` (N, 2), through the known centres `whole` of the frames that are not
+    short, by dynamic programming: what is hidden changes slowly, a wrong end jumps by the hidden length.
+    """
+    n = len(short)
+    options = np.where(short[:, None], guesses, whole[:, None])
+    own = np.where(short[:, None], costs, 0.0)
+    total, back = own[0].copy(), np.zeros((n, 2), dtype=int)
+    for i in range(1, n):
+        travel = np.abs(options[i][:, None] - options[i - 1][None, :])
+        if t_s[i] - t_s[i - 1] > 0.3:
+            travel = travel * 0.3
+        step = travel + total[None, :]
+        back[i] = step.argmin(axis=1)
+        total = step.min(axis=1) + own[i]
+    at = int(total.argmin())
+    path = np.empty(n)
+    for i in range(n - 1, -1, -1):
+        path[i] = options[i, at]
+        at = int(back[i, at])
+    return path
+
+
+def _unexplained(seen: Detection, occluders: Sequence[Detection], axis: int, low_end: bool) -> float:
+    """Cost of saying that this end of the object is hidden: none if a known thing stands there."""
+    edge = seen.box_px[axis] if low_end else seen.box_px[2 + axis]
+    across = 1 - axis
+    for other in occluders:
+        overlaps = other.box_px[across] < seen.box_px[2 + across] and other.box_px[2 + across] > seen.box_px[across]
+        if overlaps and other.box_px[axis] - TOUCH_PX <= edge <= other.box_px[2 + axis] + TOUCH_PX:
+            return 0.0
+    return NO_OCCLUDER_PX
+
+
+def _touch(a: Detection, b: Detection) -> bool:
+    return (
+        a.box_px[0] - TOUCH_PX < b.box_px[2] and b.box_px[0] - TOUCH_PX < a.box_px[2]
+        and a.box_px[1] - TOUCH_PX < b.box_px[3] and b.box_px[1] - TOUCH_PX < a.box_px[3]
+    )
+
+
+def _fits(whole: Detection, full_size_px: tuple[float, float]) -> bool:
+    x0, y0, x1, y1 = whole.box_px
+    return x1 - x0 <= FITS * full_size_px[0] and y1 - y0 <= FITS * full_size_px[1]
+
+
+def _around(a: Detection, b: Detection) -> Detection:
+    """Both as one: the box around them, its middle, the score averaged by area."""
+    x0, y0 = min(a.box_px[0], b.box_px[0]), min(a.box_px[1], b.box_px[1])
+    x1, y1 = max(a.box_px[2], b.box_px[2]), max(a.box_px[3], b.box_px[3])
+    area = a.area_px + b.area_px
+    score = (a.score * a.area_px + b.score * b.area_px) / area
+    return Detection((x0, y0, x1, y1), ((x0 + x1) / 2, (y0 + y1) / 2), score, area)
