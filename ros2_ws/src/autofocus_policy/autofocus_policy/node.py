@@ -6,6 +6,7 @@ Callbacks run in the executor's thread, inference in its own. Nothing here moves
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 import threading
 
@@ -18,10 +19,11 @@ from autofocus_core.schema import Robot, load_robot
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
@@ -110,11 +112,11 @@ class PolicyNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._release()
+        self.release()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._release()
+        self.release()
         return super().on_shutdown(state)
 
     def _declare_parameters(self) -> None:
@@ -221,7 +223,8 @@ class PolicyNode(LifecycleNode):
             self._worker.clear()
             self._intake.flush()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Stop publishing, end the worker and give up the subscriptions."""
         self._stop()
         for subscription in self._configured:
             self.destroy_subscription(subscription)
@@ -231,8 +234,12 @@ class PolicyNode(LifecycleNode):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the node until it is told to end; exit status 2 where autostart fails."""
-    rclpy.init(args=argv)
+    """Run the node until SIGINT or SIGTERM; exit status 2 where autostart fails."""
+    # With rclpy's own handlers the context is invalid before a callback that publishes has ended.
+    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    stop = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: stop.set())
     node = PolicyNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -240,9 +247,9 @@ def main(argv: list[str] | None = None) -> None:
         if node.get_parameter("autostart").value and not _autostart(node):
             print(node.failure, file=sys.stderr)
             sys.exit(EXIT_CODE)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # SIGINT and SIGTERM are how it is told to end
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+        node.release()
     finally:
         executor.shutdown()
         node.destroy_node()
