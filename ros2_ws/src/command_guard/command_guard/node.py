@@ -200,8 +200,10 @@ class GuardNode(Node):
         core = self.core
         now_s = time.monotonic()
         if self._shown != (core.state, core.reason):
-            log = self.get_logger().error if core.state is State.FAULT else self.get_logger().info
-            log(f"{core.state.value}: {core.reason}")
+            if core.state is State.FAULT:  # two calls: rclpy refuses another severity from the same line
+                self.get_logger().error(f"{core.state.value}: {core.reason}")
+            else:
+                self.get_logger().info(f"{core.state.value}: {core.reason}")
             self._shown = (core.state, core.reason)
         values = {"state": core.state.value, "reason": core.reason}
         values |= {"needs_arm": core.needs_arm, "ramping": core.ramping}
