@@ -19,6 +19,8 @@ from std_srvs.srv import Trigger
 #: Time for a node to start, import what it needs and be discovered.
 START_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 15.0
+#: For the first joint states and pictures of a new scene to reach everybody.
+SETTLE_S = 0.15
 #: The simulator's success flag is latched: reliable, transient local, depth 1.
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

@@ -12,10 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from autofocus_core.errors import AutofocusError
+
+T = TypeVar("T")
 
 #: Lines of the log that an error message carries.
 LOG_TAIL_LINES = 25
@@ -49,6 +53,13 @@ def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> str:
     text = path.read_text(errors="replace") if path.exists() else ""
     tail = text.splitlines()[-lines:]
     return "\n".join("    | " + line for line in tail) if tail else "    | (it printed nothing)"
+
+
+class EndedEarly(AutofocusError):
+    """This process is well, but something beside it has failed: that error is the one to show."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"process {name!r}", "ended early", "everything beside it well", "see the other error")
 
 
 @dataclass(slots=True)
@@ -111,17 +122,18 @@ class ProcessGroup:
             if process.popen.poll() is not None:
                 raise process.failed()
 
-    def wait(self, process: Process, timeout_s: float, watch: bool = True) -> None:
-        """Wait for a process that ends by itself with status 0, while the others (when `watch`) must go on running.
+    def wait(self, process: Process, timeout_s: float, stop: threading.Event | None = None) -> None:
+        """Wait for a process that ends by itself with status 0, while the others must go on running.
 
-        AutofocusError when it fails, when another one dies meanwhile, or after `timeout_s`.
+        AutofocusError when it fails, when another one dies, or after `timeout_s`; EndedEarly once `stop` is set.
         """
         deadline_s = time.monotonic() + timeout_s
         while process.popen.poll() is None:
-            if watch:
-                for other in self.processes:
-                    if other is not process and other.popen.poll() is not None:
-                        raise other.failed()
+            for other in self.processes:
+                if other is not process and other.popen.poll() is not None:
+                    raise other.failed()
+            if stop is not None and stop.is_set():
+                raise EndedEarly(process.name)
             if time.monotonic() > deadline_s:
                 raise AutofocusError(
                     f"process {process.name!r}", f"still running after {timeout_s:.0f} s; the end of "
@@ -177,3 +189,29 @@ def _read_events(popen: subprocess.Popen, log_path: Path, on_event: Callable[[di
                     event = json.loads(line)
                     if isinstance(event, dict):
                         on_event(event)
+
+
+def in_parallel(works: Sequence[Callable[[], T]], stop: threading.Event, workers: int | None = None) -> list[T]:
+    """Results in order, from at most `workers` threads. The first that fails sets `stop`, and is the one raised."""
+    failures: list[BaseException] = []
+
+    def guarded(work: Callable[[], T]) -> T | None:
+        if stop.is_set():
+            return None
+        try:
+            return work()
+        except BaseException as failure:
+            failures.append(failure)
+            stop.set()
+            return None
+
+    with ThreadPoolExecutor(workers or len(works)) as pool:
+        futures = [pool.submit(guarded, work) for work in works]
+        try:
+            results = [future.result() for future in futures]
+        except BaseException:  # Ctrl-C while waiting: the threads end their processes before the pool is left
+            stop.set()
+            raise
+    if failures:
+        raise next((failure for failure in failures if not isinstance(failure, EndedEarly)), failures[0])
+    return results
