@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -82,8 +83,10 @@ class RecoveredReader:
                     self._messages.append((record.log_time, len(self._messages), topic, record.data))
 
         with file.open("rb") as stream:
+            # A damaged length must not make us ask for more memory than there is file.
+            reader = StreamReader(stream, emit_chunks=True, record_size_limit=file.stat().st_size)
             try:
-                for record in StreamReader(stream, emit_chunks=True, validate_crcs=False).records:
+                for record in reader.records:
                     if not isinstance(record, Chunk):
                         take(record)
                         continue
@@ -96,6 +99,6 @@ class RecoveredReader:
                         continue
                     for inner in inside:
                         take(inner)
-            except (McapError, EOFError, ValueError, OSError, MemoryError) as error:
+            except (McapError, EOFError, ValueError, OSError, MemoryError, struct.error) as error:
                 losses.append(f"cut or damaged at byte {stream.tell()}: {error!r}")
         return losses

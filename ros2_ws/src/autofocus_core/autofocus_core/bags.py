@@ -164,8 +164,9 @@ class Bag:
 def open_bag(path: str | Path, *, allow_truncated: bool = False) -> Bag:
     """Open a rosbag2 directory or a single .mcap/.db3 file.
 
-    `allow_truncated`: read what is whole of a damaged MCAP (or of a directory without metadata.yaml); the
-    bag then has `lossy` set. Raises AutofocusError for what is missing, empty or damaged.
+    `allow_truncated`: read what is whole of a damaged MCAP (or of a directory without metadata.yaml); if
+    anything was damaged, the bag has `lossy` set and `loss` says what. Raises AutofocusError for what is
+    missing, empty or damaged.
     """
     path = Path(path)
     files = storage_files(path)
@@ -181,6 +182,9 @@ def open_bag(path: str | Path, *, allow_truncated: bool = False) -> Bag:
         try:
             reader = Reader(path)
             reader.open()
+            if allow_truncated:  # the index may be whole and a chunk not: find out before anything is given out
+                for _ in reader.messages():
+                    pass
             return Bag(path, reader)
         except _READ_ERRORS as error:
             if not (allow_truncated and all(file.suffix == ".mcap" for file in files)):
