@@ -98,6 +98,8 @@ class Cell:
             batch = min(steps, 5)
             mujoco.mj_step(self._model, self._data, nstep=batch)
             steps -= batch
+            # MuJoCo's step ends with new joints and old poses; what is seen must be of one moment.
+            mujoco.mj_kinematics(self._model, self._data)
             self._update_success()
             self._update_lamp()
 

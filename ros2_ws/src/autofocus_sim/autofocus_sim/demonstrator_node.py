@@ -8,8 +8,8 @@ It sees the sim's truth markers and the joint states, thinks at 10 Hz, and publi
 One demonstration, in the order a session wants it:
  1. `/command_guard/disarm`; set `seed`, `condition`, `task` of `/sim`; `/sim/reset`; `/command_guard/arm`;
  2. set `seed` (and `task`) of `/demonstrator`; `/demo_recorder/start`;
- 3. `/demonstrator/run` (std_srvs/Trigger) returns at once, its message is JSON: {"run": 7, "seed": 3}, or it refuses and
-    says why (already running, no fresh joint states or markers);
+ 3. `/demonstrator/run` (std_srvs/Trigger) returns at once, its message is JSON: {"run": 7, "seed": 3}, or it refuses
+    and says why (already running, no fresh joint states or markers);
  4. `/demonstrator/done` (std_msgs/String, latched) then says, as JSON, {"run": 7, "seed": 3, "success": true,
     "duration_s": 3.1, "ticks": 31, "reason": "done"}. Compare `run`: the latched one may be of the run before.
     Reasons: done | timeout | stopped | stale inputs;

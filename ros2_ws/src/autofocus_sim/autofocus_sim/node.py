@@ -130,7 +130,11 @@ class SimNode(Node):
         self.get_logger().warn(f"{what} refused: {why}", throttle_duration_sec=5.0)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self.cell.reset(self._seed(), self._text("condition"), self._text("task"))
+        try:
+            self.cell.reset(self._seed(), self._text("condition"), self._text("task"))
+        except AutofocusError as error:
+            response.message = str(error)
+            return response
         self._counts["resets"] += 1
         response.success, response.message = True, self._scene_text()
         return response
