@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-
 from autofocus_core.errors import AutofocusError
 from autofocus_core.fields import Fields, load_yaml
 

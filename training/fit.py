@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-
 from autofocus_core.errors import AutofocusError
 from autofocus_training.augment import augment
 from autofocus_training.config import Config
 from autofocus_training.images import to_unit
 from autofocus_training.methods import LOSSES, Targets, build_network
 from autofocus_training.samples import Normaliser, Samples
+from torch import Tensor, nn
 
 HELD_OUT_BATCH = 256
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from autofocus_training.config import Config
 from autofocus_training.encoders import ENCODERS
 from autofocus_training.policies import GatedPolicy, KeypointPolicy
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ Shapes: B batch, N cameras, K objects, C channels, (h, w) feature cells, A joint
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-
 from autofocus_training.encoders import Encoder
 from autofocus_training.images import standardise
+from torch import Tensor, nn
 
 LOG_FLOOR = -12.0  # of log P in the gate: a cell that P rules out can still come back through the gradient
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from autofocus_training.augment import Frames
+from torch import Tensor, nn
 
 STD_FLOOR = 1e-3  # rad or m: a joint that never moves in the demonstrations must not be divided by nothing
 
