@@ -19,6 +19,8 @@ from std_srvs.srv import Trigger
 #: Time for a node to start, import what it needs and be discovered.
 START_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 15.0
+#: For a node that has just been started to receive its first joint states and pictures.
+READY_TIMEOUT_S = 20.0
 #: For the first joint states and pictures of a new scene to reach everybody.
 SETTLE_S = 0.15
 #: The simulator's success flag is latched: reliable, transient local, depth 1.
@@ -72,6 +74,17 @@ class CellClient:
             raise AutofocusError(f"service {service}", f"refused: {answer.message}", "success = true",
                                  "look at the log of its node")
         return answer.message
+
+    def trigger_when_ready(self, service: str, timeout_s: float = READY_TIMEOUT_S) -> str:
+        """As `trigger`, asking again until the node has got the inputs it needs; the last refusal is raised."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self.trigger(service)
+            except AutofocusError:
+                if time.monotonic() > deadline_s:
+                    raise
+                self.rest(SETTLE_S)
 
     def set_parameters(self, node: str, **values: int | str | float | bool) -> None:
         """Set parameters of another node; AutofocusError naming the one that was refused."""

@@ -65,7 +65,7 @@ class Deployment(CellClient):
         self.trigger("/command_guard/disarm")
         self.reset_cell(self.task, condition, seed)
         self.rest(SETTLE_S)
-        self.trigger("/command_guard/arm")
+        self.trigger_when_ready("/command_guard/arm")
         before = self.guard_counts.copy()
         self.policy_status = {}
         if film is not None:

@@ -40,9 +40,9 @@ class Session(CellClient):
         self.reset_cell(self.task, self.condition, seed)
         self.set_parameters("/demonstrator", task=self.task, seed=seed)
         self.rest(SETTLE_S)
-        self.trigger("/command_guard/arm")
-        self.trigger("/demo_recorder/start")
-        run = json.loads(self.trigger("/demonstrator/run"))["run"]
+        self.trigger_when_ready("/command_guard/arm")
+        self.trigger_when_ready("/demo_recorder/start")
+        run = json.loads(self.trigger_when_ready("/demonstrator/run"))["run"]
         if not self.spin_until(lambda: self.done.get("run") == run, DEMONSTRATION_TIMEOUT_S):
             raise AutofocusError("/demonstrator/done", f"nothing for run {run} in {DEMONSTRATION_TIMEOUT_S:g} s",
                                  "an end of the run", "look at the log of the demonstrator")

@@ -184,7 +184,8 @@ def train_argv(run: Run, method: str, seed: int, episodes: Iterable[str]) -> lis
     """The command line of one training."""
     return ["python", "-m", "autofocus_cli.main", "train", *episodes, "--robot", robot_yaml(),
             "--task", task_yaml(run.settings.task), "--config", TRAINING_CONFIG,
-            "--out", run.paths.training(method, seed), "--set", f"method={TRAINING_METHODS[method]}", f"steps={run.settings.steps}", f"seed={seed}"]
+            "--out", run.paths.training(method, seed), "--set",
+            f"method={TRAINING_METHODS[method]}", f"steps={run.settings.steps}", f"seed={seed}"]
 
 
 def export(run: Run, bars: Bars) -> dict:
@@ -298,7 +299,6 @@ ORDER = (
     Stage("export", lambda run: "TorchScript policy files", export),
     Stage("offline", lambda run: "joint error on held-out episodes; where the policies look", offline.work),
     Stage("evaluate", lambda run: f"{_count(run, run.settings.rollouts_per_seed)} in process", evaluate),
-    Stage("deploy", lambda run: f"{_count(run, run.settings.deployed_per_seed)} through policy node and guard over ROS 2",
-          deploy),
+    Stage("deploy", lambda run: f"{_count(run, run.settings.deployed_per_seed)} through policy node and guard", deploy),
     Stage("report", lambda run: "summary.json and report.html", write_report),
 )
