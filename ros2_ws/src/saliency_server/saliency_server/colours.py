@@ -22,14 +22,18 @@ HUE_SPANS_DEG: dict[str, tuple[float, float]] = {
     "pink": (336.0, 374.0),
     "brown": (42.0, 80.0),
 }
-#: Lightness L* that each word without a hue spans.
-GREY_SPANS_L: dict[str, tuple[float, float]] = {"black": (-10.0, 26.0), "grey": (26.0, 74.0), "white": (74.0, 110.0)}
-TERMS: tuple[str, ...] = (*HUE_SPANS_DEG, *GREY_SPANS_L)
+#: Lightness L* over which the membership of each word without a hue rises (first pair) and falls again (second).
+#: White rises slowly, so that a white plate stands out from a pale table by degree.
+GREY_RAMPS_L: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
+    "black": ((-2.0, -1.0), (20.0, 34.0)),
+    "grey": ((22.0, 30.0), (70.0, 78.0)),
+    "white": ((62.0, 98.0), (101.0, 102.0)),
+}
+TERMS: tuple[str, ...] = (*HUE_SPANS_DEG, *GREY_RAMPS_L)
 
 #: Words for vivid paints only: what has these hues and is dull or dark is called brown.
 _VIVID = frozenset({"red", "orange"})
 HUE_EDGE_DEG = 6.0  # a membership goes from 1 to 0 over this, 0.5 at the edge of its span
-GREY_EDGE_L = 8.0
 _BITS = 6  # the table has 64^3 entries per word: finer than the noise of a camera
 
 
@@ -42,10 +46,10 @@ def memberships(term: str, lab: np.ndarray) -> np.ndarray:
     lightness, a, b = (lab[..., i].astype(np.float32) for i in range(3))
     chroma = np.hypot(a, b)
     saturation = chroma / np.maximum(lightness, 1.0)
-    if term in GREY_SPANS_L:
-        low, high = GREY_SPANS_L[term]
-        level = np.minimum(lightness - low, high - lightness) / GREY_EDGE_L + 0.5
-        return np.clip(level, 0, 1) * (1 - _ramp(saturation, 0.15, 0.35) * _ramp(chroma, 4.0, 12.0))
+    if term in GREY_RAMPS_L:
+        rise, fall = GREY_RAMPS_L[term]
+        colourless = 1 - _ramp(saturation, 0.15, 0.35) * _ramp(chroma, 4.0, 12.0)
+        return _ramp(lightness, *rise) * (1 - _ramp(lightness, *fall)) * colourless
     low, high = HUE_SPANS_DEG[term]
     hue = np.degrees(np.arctan2(b, a))
     away = np.abs((hue - (low + high) / 2 + 180.0) % 360.0 - 180.0)
@@ -57,6 +61,8 @@ def memberships(term: str, lab: np.ndarray) -> np.ndarray:
         return by_hue * seen * _ramp(saturation, 0.3, 0.5) * (1 - _ramp(lightness, 45.0, 58.0))
     if term in _VIVID:
         return by_hue * seen * _ramp(saturation, 0.6, 1.1) * _ramp(chroma, 12.0, 40.0)
+    if term == "cyan":  # the least saturated of the screen's pure colours
+        return by_hue * seen * _ramp(saturation, 0.3, 0.5)
     return by_hue * seen * _ramp(saturation, 0.4, 0.75)
 
 

@@ -13,6 +13,8 @@ from saliency_server.phrases import COLOUR_WORDS, ObjectPhrase
 from saliency_server.values import Detection, FrameDetections
 
 MIN_MEMBERSHIP = 128  # of 255: half way
+#: A word of degree is looked for at several levels: at the lowest a white plate and a pale table may be one patch.
+LEVELS: dict[str, tuple[int, ...]] = {"white": (102, 140, 180, 215)}
 MIN_AREA_SHARE = 1.5e-4  # of the image: 12 px at 320x240
 MAX_AREA_SHARE = 0.25  # larger patches are furniture
 MAX_CANDIDATES = 6
@@ -56,15 +58,17 @@ class ColourTermDetector:
         self, image: np.ndarray, objects: Sequence[ObjectPhrase], terms: Sequence[str]
     ) -> FrameDetections:
         parts = {
-            term: _patches(member) for term, member in zip(terms, membership_images(image, terms), strict=True)
+            term: [patch for level in LEVELS.get(term, (MIN_MEMBERSHIP,)) for patch in _patches(member, level)]
+            for term, member in zip(terms, membership_images(image, terms), strict=True)
         }
         return tuple(_candidates(parts[thing.colour], thing) for thing in objects)
 
 
-def _patches(member: np.ndarray) -> list[Detection]:
-    """Connected patches of a membership image uint8 (H, W), each with its sub-pixel centre and mean membership."""
+def _patches(member: np.ndarray, level: int) -> list[Detection]:
+    """Connected patches of a membership image uint8 (H, W) at or above a level, with sub-pixel centre and mean
+    membership."""
     least, most = MIN_AREA_SHARE * member.size, MAX_AREA_SHARE * member.size
-    _, mask = cv2.threshold(member, MIN_MEMBERSHIP - 1, 1, cv2.THRESH_BINARY)
+    _, mask = cv2.threshold(member, level - 1, 1, cv2.THRESH_BINARY)
     left, top, width, height = cv2.boundingRect(mask)
     if width * height < least:
         return []
@@ -93,8 +97,25 @@ def _patches(member: np.ndarray) -> list[Detection]:
 def _candidates(patches: Sequence[Detection], thing: ObjectPhrase) -> tuple[Detection, ...]:
     longest, fill = _SHAPES.get(thing.noun, _ANY_SHAPE)
     scored = [_with_shape(patch, longest, fill) for patch in patches]
+    if thing.colour in LEVELS:
+        scored = _without_nested(scored)
     scored = sorted((d for d in scored if d.score >= MIN_SCORE), key=lambda d: d.score * d.area_px, reverse=True)
     return tuple(scored[:MAX_CANDIDATES])
+
+
+def _without_nested(patches: Sequence[Detection]) -> list[Detection]:
+    """Of patches that lie in one another, as one thing does at several levels, the one with the best score."""
+    kept: list[Detection] = []
+    for patch in sorted(patches, key=lambda d: d.score, reverse=True):
+        if not any(_inside(patch, other) or _inside(other, patch) for other in kept):
+            kept.append(patch)
+    return kept
+
+
+def _inside(a: Detection, b: Detection) -> bool:
+    """Whether a's centre is in b's box."""
+    x0, y0, x1, y1 = b.box_px
+    return x0 <= a.centre_px[0] <= x1 and y0 <= a.centre_px[1] <= y1
 
 
 def _with_shape(patch: Detection, longest: float, fill: float) -> Detection:

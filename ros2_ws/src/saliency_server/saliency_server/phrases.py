@@ -118,7 +118,8 @@ def _parse_clause(words: list[str], found: dict[str, ObjectPhrase]) -> None:
             role = "goal"
         elif kind == "preposition" and before != "verb":  # "pick up the carrot" stays with the verb
             role = "object"
-        before = kind
+        if kind != "filler" or before != "determiner":  # "the left hand" is a name, as "the hand" is
+            before = kind
 
 
 def _kind(word: str, before: str, inside_phrase: bool) -> str:
