@@ -1,8 +1,9 @@
 """The simulated cell as a ROS 2 node, `/sim`: it speaks what a real robot's drivers and camera speak.
 
 Publishes, on the names and types of the robot YAML: joint states (100 Hz), the camera's images and camera_info (30 Hz);
-and what only a simulator knows: `/sim/truth/markers` (object poses, 30 Hz), `/sim/truth/image_markers` (one message per
-object and image, boxes of visible pixels), `/sim/truth/success` (latched), `/sim/status` (diagnostics, 1 Hz).
+and what only a simulator knows: `/sim/truth/markers` (object poses, 30 Hz), `/sim/truth/image_markers` (boxes of
+visible pixels: a message per object for every third image, with that image's stamp), `/sim/truth/success` (latched),
+`/sim/status` (diagnostics, 1 Hz).
 Takes joint targets on the robot's command topic, by joint name, and the operator's phase for the lamp.
 
 A new scene: set the parameters `task`, `condition` and `seed`, then call `/sim/reset` (std_srvs/Trigger). The arm is
@@ -36,6 +37,8 @@ from autofocus_sim.run_node import required, run
 from autofocus_sim.scene import CONDITIONS
 from autofocus_sim.truth import Truth
 
+#: Boxes need a second rendering: every third picture, 10 Hz, is what an operator's or a policy's tick needs.
+_BOXES_EVERY = 3
 _COMMAND_TYPES = {"sensor_msgs/msg/JointState": JointState, "std_msgs/msg/Float64MultiArray": Float64MultiArray}
 #: Reliable, deep enough for half a second of a subscriber's pause: a recorder must not lose joint states here.
 _STATE_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -59,6 +62,7 @@ class SimNode(Node):
         self._matrix = cell.camera_matrix()
         self._counts: Counter[str] = Counter()
         self._success: bool | None = None
+        self._pictures = 0
 
         robot, camera = self._robot, self._camera
         self._joints = self.create_publisher(JointState, robot.state.topic, _STATE_QOS)
@@ -78,7 +82,7 @@ class SimNode(Node):
         clock = self.get_clock()
         self.cell = RealtimeCell(
             cell, camera.rate_hz, lambda: clock.now().nanoseconds, self._publish_joints, self._publish_picture,
-            exact_truth=lambda: self._boxes.get_subscription_count() > 0,
+            exact_truth=self._boxes_wanted,
         )
         self.cell.start()
         seen = f"camera {size[1]}x{size[0]} at {camera.rate_hz:g} Hz"
@@ -100,11 +104,15 @@ class SimNode(Node):
             self._success = success
             self._successes.publish(Bool(data=success))
 
+    def _boxes_wanted(self) -> bool:
+        self._pictures += 1
+        return self._pictures % _BOXES_EVERY == 0 and self._boxes.get_subscription_count() > 0
+
     def _publish_picture(self, stamp_ns: int, pixels: np.ndarray, truth: Truth) -> None:
         self._images.publish(ros_messages.image(stamp_ns, pixels))
         self._infos.publish(ros_messages.camera_info(stamp_ns, pixels.shape[:2], self._matrix))
         self._markers.publish(ros_messages.markers(stamp_ns, truth))
-        if self._boxes.get_subscription_count() > 0:
+        if self._pictures % _BOXES_EVERY == 0:
             for number, (name, found) in enumerate(truth.objects.items()):
                 self._boxes.publish(ros_messages.image_marker(stamp_ns, number, name, found))
 
