@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import multiprocessing
 import os
 import sys
@@ -45,10 +47,11 @@ def annotate_file(path: Path, robot: Robot, task: Task, options: Options, force:
     """
     begun_s = time.perf_counter()
     try:
-        present = None if force else _present(path, content_key(path, robot, task, options))
-        annotation = present or annotate_episode(path, robot, task, options)
-        if present is None:
-            write_annotation(annotation, path)
+        with _alone(path):
+            present = None if force else _present(path, content_key(path, robot, task, options))
+            annotation = present or annotate_episode(path, robot, task, options)
+            if present is None:
+                write_annotation(annotation, path)
     except AutofocusError as error:
         return Outcome(path, "failed", 0, {}, time.perf_counter() - begun_s, str(error))
     return Outcome(
@@ -140,6 +143,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="make annotations anew that are up to date")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary; errors only")
     return parser
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the episode's lock: of two annotators the second waits, and then finds the work done.
+
+    The lock is on the recording itself, so nothing is left behind by whoever is killed.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise AutofocusError(
+            f"episode {path}", error.strerror or str(error), "a readable recording", "check the path and its permissions"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _present(path: Path, key: str) -> Annotation | None:
