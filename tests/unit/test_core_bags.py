@@ -262,3 +262,10 @@ def test_unknown_message_types_are_refused(tmp_path):
     writer = BagWriter(tmp_path / "bag")
     with pytest.raises(AutofocusError, match="definition"):
         writer.add_topic("/x", "my_msgs/msg/Thing")
+
+
+def test_a_bag_without_messages_opens(tmp_path):
+    writer = BagWriter(tmp_path / "bag")
+    writer.add_topic("/count", samples.INT32)
+    with open_bag(writer.close()) as bag:
+        assert (bag.counts, bag.start_ns, bag.end_ns, list(bag.messages())) == ({"/count": 0}, 0, 0, [])

@@ -10,6 +10,7 @@ from autofocus_core.episode import (
     StreamQuality,
     content_hash,
     list_episodes,
+    list_unfinished,
     load_episode,
     set_outcome,
 )
@@ -69,6 +70,7 @@ def test_a_folder_lists_finished_episodes_only(tmp_path):
     (tmp_path / "c.recording" / "c_0.mcap").write_bytes(b"x")
     assert [(e.id, e.meta is not None) for e in list_episodes(tmp_path)] == [("a", False), ("b", True)]
     assert [e.id for e in list_episodes(tmp_path / "b")] == ["b"]
+    assert [path.name for path in list_unfinished(tmp_path)] == ["c.recording"]
 
 
 @pytest.mark.parametrize("folder", ["", "missing"])

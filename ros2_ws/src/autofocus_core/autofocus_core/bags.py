@@ -58,7 +58,8 @@ class Bag:
     """An open recording. Use :func:`open_bag`; close it, or use it as a context manager.
 
     `topics` {name: type}, `counts` {name: messages}, `lossy` (True: read from a damaged file, some messages
-    are missing), `loss` (what is known about it), `start_ns`/`end_ns` receive stamps, `ros_distro`.
+    are missing), `loss` (what is known about it), `start_ns`/`end_ns` receive stamps (0 in a bag without
+    messages), `ros_distro`.
     """
 
     def __init__(self, path: Path, reader: Reader | RecoveredReader) -> None:
@@ -78,8 +79,8 @@ class Bag:
                     "record the topic again with one type, or filter it with `ros2 bag convert`",
                 )
             self.counts[connection.topic] = self.counts.get(connection.topic, 0) + connection.msgcount
-        self.start_ns = reader.start_time
-        self.end_ns = reader.end_time
+        self.start_ns = reader.start_time if any(self.counts.values()) else 0
+        self.end_ns = reader.end_time if any(self.counts.values()) else 0
         self.ros_distro = reader.ros_distro or ""
         self._store = _store_of(path, reader, self.ros_distro)
 

@@ -143,6 +143,11 @@ def list_episodes(folder: str | Path, robot: Robot | None = None) -> list[Episod
     return [load_episode(entry, robot) for entry in found]
 
 
+def list_unfinished(folder: str | Path) -> list[Path]:
+    """Directories of recordings that are still running or were killed, by name."""
+    return sorted(entry for entry in Path(folder).iterdir() if entry.name.endswith(".recording") and entry.is_dir())
+
+
 def read_meta(sidecar: Path) -> EpisodeMeta:
     """Parse a sidecar; raises AutofocusError for anything missing, unknown or of a newer version."""
     try:

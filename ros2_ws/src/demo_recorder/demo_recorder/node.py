@@ -24,7 +24,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from demo_recorder.session import Session, State
 from demo_recorder.topics_node import Wanted, attach, drain, wanted_topics
-from demo_recorder.writer import Recording, put_aside
+from demo_recorder.writer import WORKING_SUFFIX, Recording, put_aside
 
 #: How long a start waits for publishers to be discovered before it refuses.
 DISCOVERY_TIMEOUT_S = 2.5
@@ -235,7 +235,7 @@ class RecorderNode(Node):
         while True:
             now = datetime.now(timezone.utc)
             path = self._output / f"{self._task.name}_{now:%Y%m%d_%H%M%S}_{now.microsecond // 1000:03d}"
-            if not path.exists():
+            if not path.exists() and not path.with_name(path.name + WORKING_SUFFIX).exists():
                 return path
             time.sleep(0.001)
 

@@ -34,6 +34,7 @@ class StreamMonitor:
     backwards: int = 0
     gaps: int = 0
     longest_gap_ns: int = 0
+    _intervals: int = 0
     _first_ns: int | None = None
     _last_ns: int | None = None
     _last_receive_ns: int | None = None
@@ -52,11 +53,13 @@ class StreamMonitor:
             return
         interval_ns = stamp - self._last_ns
         if interval_ns == 0:
-            self.duplicate += 1
+            # Markers come several to a stamp; only where a rate is declared is a second message a fault.
+            self.duplicate += self.expected_rate_hz is not None
         elif interval_ns < 0:
             self.backwards += 1
         else:
             self._last_ns = stamp
+            self._intervals += 1
             self._interval(interval_ns)
 
     def sequence(self, publisher: bytes, number: int) -> None:
@@ -74,10 +77,10 @@ class StreamMonitor:
 
     @property
     def rate_hz(self) -> float:
-        """Messages per second over the stamps seen, 0 for fewer than two."""
+        """Different stamps per second, 0 for fewer than two."""
         if self._first_ns is None or self._last_ns is None or self._last_ns <= self._first_ns:
             return 0.0
-        return (self.count - self.zero - self.duplicate - 1) * NS_PER_S / (self._last_ns - self._first_ns)
+        return self._intervals * NS_PER_S / (self._last_ns - self._first_ns)
 
     def silent_ns(self, now_ns: int) -> int:
         """Time since the last message (or since the start)."""
