@@ -139,7 +139,7 @@ def _expected(summary: Mapping) -> str:
 def _demonstrations(summary: Mapping, artefacts: Mapping, pictures: Pictures) -> str:
     annotated = summary["annotation"]
     frames = "".join(pictures.figure(f"demonstration_{i}", caption) for i, caption in
-                     enumerate(artefacts["train"]["picture_captions"]))
+                     enumerate(artefacts["offline"]["demonstration_captions"]))
     rows = "".join(
         f"<tr><td>{escape(name)}</td><td>{percent(o['coverage'])}</td><td>{number(o['centre_error_px_p50'])} px</td>"
         f"<td>{number(o['centre_error_px_p95'])} px</td><td>{o['visible']}</td></tr>"

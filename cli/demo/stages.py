@@ -24,7 +24,7 @@ from autofocus_cli.demo.settings import (
     robot_yaml,
     task_yaml,
 )
-from autofocus_cli.demo.ui import Bars, Ui
+from autofocus_cli.demo.ui import Bar, Bars, Ui
 from autofocus_cli.rollout import Job, run_jobs
 from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import Robot, Task, load_robot, load_task
@@ -174,18 +174,19 @@ def train(run: Run, bars: Bars) -> dict:
     return {"runs": trained, "episodes": chosen, "held_out": held_out}
 
 
-def on_step(bar: object, event: dict) -> None:
+def on_step(bar: Bar, event: dict) -> None:
     """Move a training's bar by one of its progress lines."""
     if "step" in event:
-        bar.set(event["step"], " ".join(f"{k} {v:.3f}" for k, v in event.items() if k.startswith("loss")))
+        bar.set(event["step"], f"loss {event['loss']:.3f}")
 
 
 def train_argv(run: Run, method: str, seed: int, episodes: Iterable[str]) -> list[str | Path]:
     """The command line of one training."""
     return ["python", "-m", "autofocus_cli.main", "train", *episodes, "--robot", robot_yaml(),
             "--task", task_yaml(run.settings.task), "--config", TRAINING_CONFIG,
-            "--out", run.paths.training(method, seed), "--set",
-            f"method={TRAINING_METHODS[method]}", f"steps={run.settings.steps}", f"seed={seed}"]
+            "--out", run.paths.training(method, seed), "--progress-json",
+            "--method", TRAINING_METHODS[method], "--seed", str(seed),
+            "--set", f"steps={run.settings.steps}", "held_out_episodes=0"]
 
 
 def export(run: Run, bars: Bars) -> dict:
