@@ -12,7 +12,7 @@ One demonstration, in the order a session wants it:
     and says why (already running, no fresh joint states or markers);
  4. `/demonstrator/done` (std_msgs/String, latched) then says, as JSON, {"run": 7, "seed": 3, "success": true,
     "duration_s": 3.1, "ticks": 31, "reason": "done"}. Compare `run`: the latched one may be of the run before.
-    Reasons: done | timeout | stopped | stale inputs;
+    Reasons: done | timeout | stopped | stale inputs | guard STATE: WHY;
  5. `/demo_recorder/outcome`, `/demo_recorder/stop`.
 `/demonstrator/stop` (Trigger) ends a run early. Its noise comes from `seed` alone.
 """
@@ -26,6 +26,7 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.joints import decode_joints
 from autofocus_core.schema import load_robot
 from builtin_interfaces.msg import Duration
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -72,6 +73,7 @@ class DemonstratorNode(Node):
         self.create_subscription(JointState, robot.state.topic, self._on_state, _NEWEST_QOS)
         self.create_subscription(MarkerArray, names.SIM_TRUTH_MARKERS_TOPIC, self._on_markers, _NEWEST_QOS)
         self.create_subscription(Bool, names.SIM_SUCCESS_TOPIC, self._on_success, _LATCHED_QOS)
+        self.create_subscription(DiagnosticArray, names.GUARD_STATUS_TOPIC, self._on_guard_status, 10)
         self.create_service(Trigger, "/demonstrator/run", self._on_run)
         self.create_service(Trigger, "/demonstrator/stop", self._on_stop)
         self._tick_timer = self.create_timer(PERIOD_S, self._tick)
@@ -180,6 +182,15 @@ class DemonstratorNode(Node):
 
     def _on_markers(self, message: MarkerArray) -> None:
         self._markers = message
+
+    def _on_guard_status(self, message: DiagnosticArray) -> None:
+        """Gives up at once where the guard will not follow any more, rather than wait for the timeout."""
+        stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+        if self._expert is None or stamp_ns < self._begun_ns:
+            return
+        values = {value.key: value.value for status in message.status for value in status.values}
+        if values.get("state") in ("fault", "disarmed") or values.get("needs_arm") == "True":
+            self._finish(f"guard {values['state']}: {values.get('reason', '')}")
 
     def _on_success(self, message: Bool) -> None:
         self._success = message.data
