@@ -54,7 +54,7 @@ def shift(frames: Frames, largest_px: int, rng: torch.Generator) -> Frames:
 
 
 def colour_jitter(images: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """Per-image contrast, brightness and channel gains, each within +- strength (brightness half); clipped to [0, 1]."""
+    """Per-image contrast, brightness and channel gains within +- strength (the latter two half); clipped to [0, 1]."""
     batch, cameras = images.shape[:2]
 
     def around(*shape: int) -> Tensor:
@@ -90,8 +90,8 @@ def paste(images: Tensor, allowed: Tensor, shapes: int, probability: float, rng:
         half_x, half_y = (3.0 + 6.0 * r[..., 0:1]) * scale, (3.0 + 6.0 * r[..., 1:2]) * scale
         dx = ((x - r[..., 2:3] * width) / half_x)[..., None, :]
         dy = ((y - r[..., 3:4] * height) / half_y)[..., :, None]
-        ellipse = r[..., 4] < 0.5
-        inside = torch.where(ellipse[..., None, None], dx.square() + dy.square(), torch.maximum(dx.abs(), dy.abs())) < 1.0
+        ellipse = (r[..., 4] < 0.5)[..., None, None]
+        inside = torch.where(ellipse, dx.square() + dy.square(), torch.maximum(dx.abs(), dy.abs())) < 1.0
         drawn = inside & allowed & (r[..., 5] < probability)[..., None, None]
         images = torch.where(drawn[:, :, None], r[..., 6:9, None, None], images)
     return images

@@ -60,7 +60,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise AutofocusError(where, f"not readable: {error}".split("\n")[0], "a checkpoint", fix) from error
     if not isinstance(raw, dict) or raw.get("kind") != KIND or raw.get("format") != FORMAT:
-        found = f"kind {raw.get('kind')!r}, format {raw.get('format')!r}" if isinstance(raw, dict) else type(raw).__name__
+        keys = ("kind", "format")
+        found = str({key: raw.get(key) for key in keys}) if isinstance(raw, dict) else type(raw).__name__
         raise AutofocusError(where, found, f"kind {KIND!r}, format {FORMAT}", fix)
     config = parse_config(raw["config"], f"{where}: config")
     manifest = parse_manifest(raw["manifest"], f"{where}: manifest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,13 +77,14 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
         path = CONFIG_DIR / f"{name_or_path}.yaml"
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in CONFIG_DIR.glob("*.yaml")))
-            raise AutofocusError("--config", repr(name_or_path), f"{known}, or the path of a .yaml", "choose one of them")
+            allowed = f"{known}, or the path of a .yaml"
+            raise AutofocusError("--config", repr(name_or_path), allowed, "choose one of them")
     raw = dict(load_yaml(path, "training config").raw)
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise AutofocusError("--set", repr(text), "key=value, e.g. steps=200", "write it that way")
-        raw[key.strip()] = yaml.safe_load(value)
+        raw[key.strip()] = _value(value)
     return parse_config(raw, str(path))
 
 
@@ -117,6 +119,15 @@ def parse_config(raw: Mapping[str, object], where: str) -> Config:
     )
     fields.done()
     return config
+
+
+def _value(text: str) -> object:
+    """As YAML reads it, but 3e-4 is a number (YAML 1.1 wants 3.0e-4)."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
 
 
 def _probability(fields: Fields, key: str) -> float:

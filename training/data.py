@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,10 @@ class Dataset:
     hash: str
 
 
-def load_dataset(episodes: Sequence[Episode], robot: Robot, task: Task, config: Config, on_episode=lambda: None) -> Dataset:
+def load_dataset(
+    episodes: Sequence[Episode], robot: Robot, task: Task, config: Config,
+    on_episode: Callable[[], object] = lambda: None,
+) -> Dataset:  # fmt: skip
     """Read all `episodes`; with method "none" and no distractor paste, annotations are not needed.
 
     Raises AutofocusError for a missing annotation, a corrupt frame (naming bag, topic and stamp), a stream that is not

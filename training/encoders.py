@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +35,7 @@ class Encoder(nn.Module):
         self.stem = stem
         self.norm = nn.GroupNorm(8, stem.out_channels)
         channels = (stem.out_channels, *widths)
-        self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in zip(channels, channels[1:])))
+        self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in pairwise(channels)))
         self.channels = channels[-1]
 
     def forward(self, x: Tensor) -> Tensor:

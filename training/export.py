@@ -7,7 +7,6 @@ torch and not this package. It is only written where it gives the same actions a
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import warnings
 from pathlib import Path
@@ -99,5 +98,4 @@ def main(argv: list[str]) -> int:
 
 def describe(manifest: Manifest) -> str:
     """One line for people."""
-    values = dataclasses.asdict(manifest)
-    return f"{values['method']} policy for {values['robot_name']}, {values['horizon']} points {values['dt_s']:g} s apart"
+    return f"{manifest.method} policy for {manifest.robot_name}, {manifest.horizon} points {manifest.dt_s:g} s apart"

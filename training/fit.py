@@ -28,8 +28,9 @@ class Losses:
 
 
 def fit(
-    samples: Samples, relative: Tensor, config: Config, on_step: Callable[[int, Losses], None] = lambda step, parts: None
-) -> tuple[nn.Module, Normaliser]:
+    samples: Samples, relative: Tensor, config: Config,
+    on_step: Callable[[int, Losses], None] = lambda step, parts: None,
+) -> tuple[nn.Module, Normaliser]:  # fmt: skip
     """Train the configured method on `samples`; the network (in eval mode) and the normaliser.
 
     relative (A,): 1 for joints predicted relative to the state, 0 for absolute ones. `on_step` hears about each step.

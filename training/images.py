@@ -18,7 +18,7 @@ def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
     flat = frames.reshape(-1, frames.shape[-3], frames.shape[-2], 3).permute(0, 3, 1, 2).float()
     small = F.interpolate(flat, size=[height, width], mode="bilinear", antialias=True, align_corners=False)
     small = small.round().clamp(0.0, 255.0).to(torch.uint8).permute(0, 2, 3, 1)
-    return small.reshape(list(frames.shape[:-3]) + [height, width, 3])
+    return small.reshape(list(frames.shape[:-3]) + [height, width, 3])  # noqa: RUF005 (TorchScript has no [*list])
 
 
 def to_unit(frames: Tensor) -> Tensor:

@@ -10,8 +10,6 @@ from autofocus_training.encoders import Encoder
 from autofocus_training.images import standardise
 from torch import Tensor, nn
 
-LOG_FLOOR = -12.0  # of log P in the gate: a cell that P rules out can still come back through the gradient
-
 
 def cell_centres(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Centres of the cells in [-1, 1], y (h,) and x (w,)."""
@@ -71,6 +69,9 @@ class GatedPolicy(nn.Module):
         self.encoder = encoder
         self.objects = objects
         self.per_object = encoder.channels // objects
+        # Of log P in the gate: a cell that P rules out can still come back through the gradient. (Not a global:
+        # TorchScript cannot see those.)
+        self.log_floor = -12.0
         self.temperature = nn.Parameter(torch.ones(objects * self.per_object, 1, 1))
         hidden = 16 * objects
         self.locate = nn.Sequential(
@@ -87,7 +88,7 @@ class GatedPolicy(nn.Module):
         height, width = z.shape[2], z.shape[3]
         log_p = torch.log_softmax(self.locate(z).flatten(2), dim=-1).view(-1, self.objects, height, width)
         used = z[:, : self.objects * self.per_object] * self.temperature
-        gate = log_p.clamp(min=LOG_FLOOR).repeat_interleave(self.per_object, dim=1)
+        gate = log_p.clamp(min=self.log_floor).repeat_interleave(self.per_object, dim=1)
         points = expected_position(spatial_softmax(used + gate)).view(batch, -1)
         where = expected_position(log_p.exp()).view(batch, -1)
         actions = self.head(torch.cat([points, where, state], dim=1)).view(batch, self.horizon, -1)

@@ -39,15 +39,15 @@ def main(argv: list[str]) -> int:
         dataset = load_dataset(episodes, robot, task, config, bar.update)
     loaded = time.monotonic()
     print_dataset(dataset, len(episodes))
-    checkpoint, history = run(dataset, robot, task, config)
+    checkpoint, history = run(dataset, robot, task, config, args.progress_json)
     trained = time.monotonic()
     save_checkpoint(checkpoint, args.out / "checkpoint.pt")
     difference = export_policy(checkpoint, args.out / "policy.pt")
     history |= {"read_s": round(loaded - started, 2), "train_s": round(trained - loaded, 2)}
     (args.out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
     held_out = "none" if history["held_out"] is None else f"{history['held_out']:.4f}"
-    print(f"{args.out / 'policy.pt'}: method {config.method}, seed {config.seed}, read {loaded - started:.0f} s, "
-          f"trained {trained - loaded:.0f} s, held-out loss {held_out}, export differs by {difference:.1e}")  # fmt: skip
+    print(f"{args.out / 'policy.pt'}: {config.method}, seed {config.seed}, read in {loaded - started:.0f} s, "
+          f"trained in {trained - loaded:.0f} s, held-out loss {held_out}, export off by {difference:.0e}")  # fmt: skip
     return 0
 
 
@@ -66,6 +66,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="change any key of the config")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--out", required=True, type=Path, help="directory for the results")
+    parser.add_argument("--progress-json", action="store_true", help="a JSON line every 20 steps, for programs")
     return parser.parse_args(argv)
 
 
@@ -81,7 +82,9 @@ def find_episodes(paths: list[Path], robot: Robot) -> tuple[list[Episode], int]:
     return kept, len(found) - len(kept)
 
 
-def run(dataset: Dataset, robot: Robot, task: Task, config: Config) -> tuple[Checkpoint, dict]:
+def run(
+    dataset: Dataset, robot: Robot, task: Task, config: Config, progress_json: bool = False
+) -> tuple[Checkpoint, dict]:
     """Train on a dataset: the checkpoint, and a history of losses for JSON.
 
     The held-out episodes are the same for all seeds and methods, so that their losses can be compared.
@@ -95,6 +98,8 @@ def run(dataset: Dataset, robot: Robot, task: Task, config: Config) -> tuple[Che
         if step % 20 == 0 or step == config.steps - 1:
             bar.set_postfix(imitation=f"{parts.imitation:.3f}", saliency=f"{parts.saliency:.3f}")
             curve.append((step, parts.imitation, parts.saliency))
+            if progress_json:
+                print(json.dumps({"step": step + 1, "loss": parts.total}), flush=True)
 
     with bar:
         network, normaliser = fit(training, relative_joints(robot), config, on_step)
@@ -145,8 +150,9 @@ def code_version() -> str:
     here = Path(__file__).parent
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"], cwd=here, capture_output=True, text=True, check=True
-        )
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
+            cwd=here, capture_output=True, text=True, check=True,
+        )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return found.stdout.strip()
