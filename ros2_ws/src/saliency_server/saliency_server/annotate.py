@@ -155,7 +155,7 @@ def _alone(path: Path) -> Iterator[None]:
         handle = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise AutofocusError(
-            f"episode {path}", error.strerror or str(error), "a readable recording", "check the path and its permissions"
+            f"episode {path}", error.strerror or str(error), "a readable recording", "check path and permissions"
         ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

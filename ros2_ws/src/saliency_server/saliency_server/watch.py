@@ -1,0 +1,60 @@
+"""Which episodes of a folder are still to be annotated: the server's memory, without ROS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autofocus_core.bags import storage_files
+from autofocus_core.episode import list_episodes
+from autofocus_core.errors import AutofocusError
+
+from saliency_server.annotate import Outcome
+
+
+class Watcher:
+    """Looks into a folder again and again. Each recording is given out once, and again only when its files changed
+    or when it is asked for (`forget`). Not thread-safe: scan and record from one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.outcomes: dict[Path, Outcome] = {}
+        self.problem = ""  # why the last look failed, "" if it did not
+        self._given: dict[Path, tuple] = {}
+
+    def scan(self) -> list[Path]:
+        """Recordings to annotate now. An empty folder is no problem; one that is missing or unreadable is."""
+        self.problem = ""
+        try:
+            found = [episode.path for episode in list_episodes(self.folder)] if self._has_entries() else []
+        except AutofocusError as error:
+            self.problem = f"{error.where}: {error.got}; {error.fix}"
+            return []
+        todo = [path for path in found if self._given.get(path) != _state(path)]
+        self._given.update({path: _state(path) for path in todo})
+        return todo
+
+    def record(self, outcome: Outcome) -> None:
+        """Remember what became of a recording."""
+        self.outcomes[outcome.path] = outcome
+
+    def forget(self) -> None:
+        """Give out everything again at the next scan; annotations that are up to date cost only a look."""
+        self._given.clear()
+
+    def counts(self) -> dict[str, int]:
+        """Recordings by status, and "waiting" for those given out without an outcome."""
+        counts = dict.fromkeys(("annotated", "up to date", "failed"), 0)
+        for outcome in self.outcomes.values():
+            counts[outcome.status] += 1
+        return counts | {"waiting": len(self._given.keys() - self.outcomes.keys())}
+
+    def _has_entries(self) -> bool:
+        # `list_episodes` calls a folder without recordings an error; here it is one that is not filled yet.
+        return not self.folder.is_dir() or any(
+            (entry / "metadata.yaml").is_file() for entry in self.folder.iterdir() if entry.is_dir()
+        )
+
+
+def _state(path: Path) -> tuple:
+    """What changes when a recording is replaced under the same name."""
+    return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in storage_files(path))
