@@ -37,7 +37,7 @@ def fit(
     Raises AutofocusError where there are too few samples or objects, or where the loss is no longer finite.
     """
     cameras, objects = samples.valid.shape[1:]
-    check_objects(config.method, samples)
+    check_objects(config, samples)
     torch.manual_seed(config.seed)
     rng = torch.Generator().manual_seed(config.seed)
     network = build_network(config, cameras, objects, samples.states.shape[1])
@@ -99,16 +99,15 @@ def batches(count: int, size: int, rng: torch.Generator):
             yield order[start : start + size]
 
 
-def check_objects(method: str, samples: Samples) -> None:
-    """Raise AutofocusError where a saliency method has nothing to learn from."""
+def check_objects(config: Config, samples: Samples) -> None:
+    """Raise AutofocusError where a saliency method or the distractor paste has no annotated objects to work with."""
     if not len(samples):
         raise AutofocusError("training samples", "none", "at least one", "give episodes that hold frames and actions")
-    if method == "none":
-        return
-    if samples.valid.shape[2] == 0 or not samples.valid.any():
+    needs = f"method {config.method}" if config.method != "none" else "paste_shapes" if config.paste_shapes else ""
+    if needs and not samples.valid.any():
         raise AutofocusError(
-            f"method {method}", "episodes without one valid annotated object", "annotated objects",
-            "run `autofocus annotate` on the episodes and look at its report, or train with --method none",
+            needs, "episodes without one valid annotated object", "annotated objects",
+            "run `autofocus annotate` on the episodes and look at its report, or use --method none and paste_shapes=0",
         )  # fmt: skip
 
 

@@ -1,0 +1,171 @@
+"""The loop learns, stops on nonsense, repeats itself, and `autofocus train` leaves what it promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+import training_bags as bags
+import yaml
+from autofocus_core.errors import AutofocusError
+from autofocus_core.manifest import check_fits, read_manifest
+from autofocus_training import train
+from autofocus_training.checkpoint import load_checkpoint
+from autofocus_training.config import METHODS, load_config
+from autofocus_training.export import main as export_main
+from autofocus_training.fit import batches, fit, held_out_loss, warmup_cosine
+from autofocus_training.samples import Normaliser, Samples
+
+RELATIVE = torch.tensor([1.0, 1.0, 0.0])
+
+
+def samples(count: int = 16, objects: int = 1) -> Samples:
+    """A white square on noise; the action is where it is."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 60, (count, 1, 48, 64, 3), generator=rng, dtype=torch.uint8)
+    corner = torch.randint(2, 38, (count, 2), generator=rng)
+    boxes = torch.zeros(count, 1, objects, 4)
+    for i, (x, y) in enumerate(corner.tolist()):
+        images[i, 0, y : y + 8, x : x + 8] = 255
+        boxes[i, 0] = torch.tensor([x, y, x + 8, y + 8])
+    states = torch.randn(count, 3, generator=rng) * 0.1
+    goal = torch.cat([corner / 20.0, torch.zeros(count, 1)], dim=1)
+    actions = goal[:, None] * torch.tensor([0.3, 0.7, 1.0])[:, None] + states[:, None] * RELATIVE
+    return Samples(
+        images, states, actions, boxes, torch.ones(count, 1, objects, dtype=torch.bool), torch.arange(count) // 4,
+        torch.arange(count),
+    )  # fmt: skip
+
+
+def config(*overrides: str):
+    return load_config("tiny", ["image_height_px=48", "image_width_px=64", *overrides])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_overfits_two_batches(method):
+    found: list[float] = []
+    setting = config(f"method={method}", "steps=120", "jitter=0", "batch_size=8", "saliency_weight=0.1")
+    network, normaliser = fit(samples(), RELATIVE, setting, lambda step, parts: found.append(parts.imitation))
+    assert sum(found[-4:]) / 4 < 0.1 * found[0]
+    assert held_out_loss(network, normaliser, samples(), setting) < 0.1
+
+
+def test_the_same_seed_gives_the_same_policy_and_another_one_another():
+    def weights(seed: int) -> torch.Tensor:
+        network, _ = fit(samples(), RELATIVE, config("steps=3", f"seed={seed}", "paste_shapes=2", "shift_px=2"))
+        return torch.cat([p.flatten() for p in network.parameters()])
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+def test_a_non_finite_loss_stops_the_run_and_shows_its_parts():
+    broken = dataclasses.replace(samples(), states=torch.full((16, 3), math.nan))
+    with pytest.raises(AutofocusError, match="imitation nan, saliency"):
+        fit(broken, RELATIVE, config("steps=3"))
+
+
+def test_a_saliency_method_without_annotated_objects_is_refused():
+    bare = dataclasses.replace(samples(), valid=torch.zeros(16, 1, 1, dtype=torch.bool))
+    with pytest.raises(AutofocusError, match="autofocus annotate"):
+        fit(bare, RELATIVE, config("steps=3"))
+    fit(bare, RELATIVE, config("steps=3", "method=none"))
+
+
+def test_samples_without_valid_objects_train_the_policy():
+    """Half of the samples have no map: their actions are learned all the same."""
+    half = samples()
+    half.valid[8:] = False
+    setting = config("steps=120", "jitter=0")
+    network, normaliser = fit(half, RELATIVE, setting)
+    assert held_out_loss(network, normaliser, half.take(torch.arange(8, 16)), setting) < 0.2
+
+
+def test_paste_without_annotated_objects_is_refused():
+    bare = samples()
+    bare = dataclasses.replace(bare, boxes_px=bare.boxes_px[:, :, :0], valid=bare.valid[:, :, :0])
+    with pytest.raises(AutofocusError, match="paste_shapes"):
+        fit(bare, RELATIVE, config("method=none", "paste_shapes=2", "steps=2"))
+
+
+def test_schedule_warms_up_and_ends_at_zero():
+    setting = config("steps=100", "warmup_steps=10")
+    factors = [warmup_cosine(step, setting) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1) and factors[9] == factors[10] == 1.0
+    assert factors[100] == pytest.approx(0.0) and factors[10:] == sorted(factors[10:], reverse=True)
+
+
+def test_an_epoch_visits_every_sample_once():
+    stream = batches(10, 5, torch.Generator().manual_seed(0))
+    assert sorted(torch.cat([next(stream), next(stream)]).tolist()) == list(range(10))
+    assert len(next(batches(3, 64, torch.Generator()))) == 3
+
+
+def test_normalisation_comes_back():
+    data = samples()
+    normaliser = Normaliser.fit(data.states, data.actions, RELATIVE)
+    scores = normaliser.actions(data.actions, data.states)
+    torch.testing.assert_close(normaliser.absolute(scores, data.states), data.actions)
+    torch.testing.assert_close(scores[..., :2].std(0, correction=0), torch.ones(3, 2), atol=1e-3, rtol=0)
+    # The third joint never moves: the floor keeps its score finite.
+    assert scores.isfinite().all()
+
+
+def test_held_out_episodes_are_whole_and_the_same_for_every_seed():
+    training, held = samples().split(1, seed=0)
+    assert len(held) == 4 and len(held.episodes.unique()) == 1
+    assert not set(training.episodes.tolist()) & set(held.episodes.tolist())
+    everything, none = samples(4).split(5, seed=0)
+    assert len(everything) == 4 and len(none) == 0, "one episode always stays for training"
+
+
+@pytest.fixture()
+def recorded(tmp_path):
+    """Two episodes with their annotations, and the YAML files that go with them."""
+    for name in ("e0", "e1"):
+        bags.write_episode(tmp_path / "episodes" / name, frames=20)
+    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(bags.ROBOT))
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(bags.TASK))
+    return tmp_path
+
+
+def command(folder, *more: str) -> list[str]:
+    return [str(folder / "episodes"), "--robot", str(folder / "robot.yaml"), "--task", str(folder / "task.yaml"),
+            "--config", "tiny", "--out", str(folder / "out"), *more]  # fmt: skip
+
+
+def test_train_leaves_a_checkpoint_a_policy_that_fits_its_robot_and_a_history(recorded, capsys):
+    assert train.main(command(recorded, "--seed", "2", "--set", "steps=4")) == 0
+    out = recorded / "out"
+    manifest = read_manifest(out / "policy.pt")
+    check_fits(manifest, bags.robot())
+    checkpoint = load_checkpoint(out / "checkpoint.pt")
+    assert checkpoint.manifest == manifest
+    assert manifest.objects == bags.OBJECTS and manifest.horizon == 3 and manifest.method == "gated"
+    assert (checkpoint.config.seed, checkpoint.config.steps) == (2, 4)
+    history = json.loads((out / "history.json").read_text())
+    assert history["samples"] > 0 and history["held_out_samples"] > 0 and math.isfinite(history["held_out"])
+    assert "policy.pt" in capsys.readouterr().out
+    (out / "policy.pt").unlink()
+    assert export_main([str(out)]) == 0
+    assert read_manifest(out / "policy.pt") == manifest
+
+
+def test_failures_are_not_learned_from(recorded):
+    found, failed = train.find_episodes([recorded / "episodes"], bags.robot())
+    assert (len(found), failed) == (2, 0), "episodes without a sidecar have an unknown outcome"
+
+
+def test_a_checkpoint_that_is_none_says_so(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(AutofocusError, match="no such file"):
+        load_checkpoint(path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(AutofocusError, match="not readable"):
+        load_checkpoint(path)
+    torch.save({"weights": torch.zeros(2)}, path)
+    with pytest.raises(AutofocusError, match="autofocus train"):
+        load_checkpoint(path)
