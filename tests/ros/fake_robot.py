@@ -1,0 +1,53 @@
+"""A robot that does at once what it is told, and writes down when: `python fake_robot.py ROBOT_YAML LOG`.
+
+Each line of LOG: arrival on CLOCK_MONOTONIC in ns, then the commanded positions in the order of the robot YAML.
+It stands for hardware, so it runs at raised priority where that is allowed.
+"""
+
+import contextlib
+import os
+import sys
+import time
+
+import rclpy
+from autofocus_core.schema import load_robot
+from rclpy.executors import ExternalShutdownException
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+
+
+def main(robot_file: str, log_file: str) -> None:
+    robot = load_robot(robot_file)
+    names = list(robot.joint_names)
+    position = list(robot.start.pose)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+    rclpy.init()
+    node = rclpy.create_node("fake_robot")
+    state = node.create_publisher(JointState, robot.state.topic, 10)
+    with open(log_file, "w", buffering=1) as log:
+
+        def on_command(msg) -> None:
+            now_ns = time.monotonic_ns()
+            if isinstance(msg, JointState):
+                assert sorted(msg.name) == sorted(names), msg.name
+                by_name = dict(zip(msg.name, msg.position))
+                position[:] = [by_name[name] for name in names]
+            else:
+                position[:] = msg.data
+            log.write(" ".join([str(now_ns), *map(repr, position)]) + "\n")
+
+        def publish() -> None:
+            msg = JointState(name=names, position=position)
+            msg.header.stamp = node.get_clock().now().to_msg()
+            state.publish(msg)
+
+        kind = {"sensor_msgs/msg/JointState": JointState, "std_msgs/msg/Float64MultiArray": Float64MultiArray}
+        node.create_subscription(kind[robot.command.type], robot.command.topic, on_command, 50)
+        node.create_timer(1.0 / robot.state.rate_hz, publish)
+        with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+            rclpy.spin(node)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
