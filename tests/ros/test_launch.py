@@ -1,0 +1,118 @@
+"""The workspace under colcon and the launch files under the real `ros2 launch`, where these are installed.
+
+Neither is in the lock of `make test`: launch, launch_ros and ros2cli come with a ROS 2 installation only. With one
+sourced, `pytest tests/ros/test_launch.py` runs all of this.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import policy_files as files
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAUNCH_FILES = [*sorted(ROOT.glob("launch/*.launch.py")), *ROOT.glob("ros2_ws/src/*/launch/*.launch.py")]
+HAS_LAUNCH = all(importlib.util.find_spec(name) for name in ("launch", "launch_ros", "ros2launch"))
+HAS_COLCON = importlib.util.find_spec("colcon_core") is not None
+needs_launch = pytest.mark.skipif(not HAS_LAUNCH, reason="launch, launch_ros, ros2launch: only in a ROS 2 installation")
+needs_colcon = pytest.mark.skipif(not HAS_COLCON, reason="no colcon: pip install colcon-common-extensions")
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda p: p.name)
+def test_launch_files_stay_short(path):
+    assert len(path.read_text().splitlines()) <= 60
+
+
+@needs_launch
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda p: p.name)
+def test_every_argument_is_described(path):
+    from launch.actions import DeclareLaunchArgument
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    description = get_launch_description_from_python_launch_file(str(path))
+    arguments = [e for e in description.entities if isinstance(e, DeclareLaunchArgument)]
+    assert arguments and all(len(a.description) > 5 for a in arguments)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """ros2_ws copied and built by colcon; its environment after sourcing install/setup.bash."""
+    if not HAS_COLCON:
+        pytest.skip("colcon is not installed")
+    folder = tmp_path_factory.mktemp("colcon")
+    shutil.copytree(ROOT / "ros2_ws/src", folder / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    code = "import sys; from colcon_core.command import main; sys.exit(main())"
+    subprocess.run([sys.executable, "-c", code, "--log-base", "log", "build"], cwd=folder, check=True, timeout=280)
+    sourced = subprocess.run(["bash", "-c", "source install/setup.bash && env -0"], cwd=folder, check=True,
+                             capture_output=True).stdout.decode()
+    return folder, dict(line.split("=", 1) for line in sourced.split("\0") if "=" in line)
+
+
+@needs_colcon
+@pytest.mark.slow
+def test_colcon_builds_every_package(workspace):
+    """The executables are where `ros2 run` looks for them, and the modules come from install/."""
+    folder, env = workspace
+    for package in ("autofocus_sim", "autofocus_policy", "command_guard", "demo_recorder", "saliency_server"):
+        names = [p.name for p in (folder / "install" / package / "lib" / package).iterdir()]
+        assert names and str(folder / "install" / package) in env["AMENT_PREFIX_PATH"], package
+    where = subprocess.run([sys.executable, "-c", "import autofocus_core; print(autofocus_core.__file__)"], env=env,
+                           check=True, capture_output=True, text=True).stdout
+    assert where.startswith(str(folder / "install"))
+    assert (folder / "install/autofocus_policy/share/autofocus_policy/launch/run.launch.py").is_file()
+    assert (folder / "install/autofocus_sim/share/autofocus_sim/config/sim_arm.yaml").is_file()
+
+
+def ros2_launch(spawn, env, *argv):
+    """`ros2 launch ...` in the environment of the workspace, but for what the test's own domain needs."""
+    code = "import sys; from ros2cli.cli import main; sys.exit(main())"
+    keys = ("PATH", "PYTHONPATH", "AMENT_PREFIX_PATH", "COLCON_PREFIX_PATH", "LD_LIBRARY_PATH")
+    env = {key: env[key] for key in keys if key in env}
+    env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env["PATH"]))
+    return spawn(["python", "-c", code, "launch", *argv], env=env)
+
+
+@needs_launch
+@needs_colcon
+@pytest.mark.slow
+@pytest.mark.timeout(420)
+def test_run_launch_moves_the_simulated_arm(workspace, ros_node, spawn, tmp_path, wait_until):
+    """ros2 launch autofocus_policy run.launch.py with the simulator: armed by service, the arm follows the policy."""
+    from sensor_msgs.msg import JointState
+    from std_srvs.srv import Trigger
+    from trajectory_msgs.msg import JointTrajectory
+
+    states, requests = [], []
+    ros_node.create_subscription(JointState, "/joint_states", lambda m: states.append(np.array(m.position)), 10)
+    ros_node.create_subscription(JointTrajectory, "/command_guard/request", requests.append, 10)
+    arm = ros_node.create_client(Trigger, "/command_guard/arm")
+    policy = files.write_policy(tmp_path / "policy.pt")
+    launch = ros2_launch(spawn, workspace[1], "autofocus_policy", "run.launch.py", f"robot:={files.SIM_ROBOT_YAML}",
+                         f"policy:={policy}", "camera:=sim")
+    wait_until(lambda: len(requests) > 5 and states, 120, "requests of the policy")
+    still = states[-1]
+    time.sleep(0.5)
+    assert np.abs(states[-1] - still).max() < 0.01  # not armed: nothing moves
+    wait_until(arm.service_is_ready, 20, "the guard's service")
+    arm.call_async(Trigger.Request())
+    wait_until(lambda: np.abs(states[-1] - still).max() > 0.03, 20, "the arm to move")
+    assert launch.poll() is None
+
+
+@needs_launch
+@needs_colcon
+@pytest.mark.slow
+def test_run_launch_ends_with_the_remedy_where_the_policy_is_missing(workspace, spawn, tmp_path):
+    launch = ros2_launch(spawn, workspace[1], "autofocus_policy", "run.launch.py", f"robot:={files.SIM_ROBOT_YAML}",
+                         f"policy:={tmp_path / 'none.pt'}")
+    launch.wait(120)
+    output = launch.output_path.read_text()
+    assert "nothing there" in output and "autofocus export" in output
+    assert re.search(r"policy-\d+\]: process has died .*exit code 2", output), output
