@@ -1,22 +1,12 @@
 """The saliency server over real ROS 2: episodes appear in its folder, annotations beside them."""
 
-import sys
 from pathlib import Path
 
 import pytest
+from annotate_bags import write_bag
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "ros2_ws/src/autofocus_sim/config"
-
-
-@pytest.fixture
-def write_bag(monkeypatch):
-    """The painted bags of the annotation tests."""
-    monkeypatch.syspath_prepend(str(ROOT / "tests/e2e"))
-    sys.modules.pop("annotate_bags", None)
-    from annotate_bags import write_bag
-
-    return write_bag
 
 
 def server(spawn, folder, **parameters):
@@ -40,9 +30,7 @@ def statuses(ros_node):
     return received
 
 
-def test_an_episode_that_appears_is_annotated_and_a_bad_one_reported(
-    spawn, ros_node, statuses, wait_until, write_bag, tmp_path
-):
+def test_an_episode_that_appears_is_annotated_and_a_bad_one_reported(spawn, ros_node, statuses, wait_until, tmp_path):
     from autofocus_core.annotation import read_annotation
     from diagnostic_msgs.msg import DiagnosticStatus
     from std_srvs.srv import Trigger
