@@ -1,7 +1,7 @@
 """The guard's state machine: what arrives, when it arrives, and what may therefore be commanded. No ROS, no torch.
 
     DISARMED --arm--> HOLDING --fresh request and heartbeat--> TRACKING --late, dead, hold()--> HOLDING
-    any state --something is wrong--> FAULT --arm, by a person--> HOLDING
+    HOLDING, TRACKING --something is wrong--> FAULT --arm, by a person--> HOLDING      any state --estop--> FAULT
     HOLDING, TRACKING, FAULT --disarm--> braking --at rest--> DISARMED
 
 DISARMED commands nothing. HOLDING and FAULT brake from the last command to rest and stay there. docs/safety.md has the
@@ -305,9 +305,9 @@ class GuardCore:
         if not self._limiter.position:
             return True
         away = self._distance(self._measured) > self.robot.start.ramp_distance_rad
-        if self._silent_at_rest:  # disarming, or nothing was known of the robot
+        if self._silent_at_rest:  # disarming, or nothing was known of the robot: it may have been moved
             return away or self._limiter.at_rest
-        return away and self._limiter.at_rest
+        return away and self._limiter.at_rest  # in motion a distance is only the lag of the servos
 
     def _why_not_arm(self, now_s: float) -> str | None:
         age_s = now_s - self._measured_s

@@ -197,7 +197,7 @@ class GuardNode(Node):
             if self._last_command_s is not None:
                 self._periods_s.append(now_s - self._last_command_s)
             self._last_command_s = now_s
-        if self.core.state is not State.HOLDING:  # braked, faulted or armed again: nobody waits any more
+        if not self.core.disarming:  # silent, or it came to something else: nobody waits any more
             while self._silent:
                 self._silent.pop().set_result(None)
         if self._shown != (self.core.state, self.core.reason):
