@@ -35,7 +35,7 @@ class Recorder:
         }
         self._outcome = node.create_client(SetBool, "/demo_recorder/outcome")
         self._requests = (Trigger.Request, SetBool.Request)
-        wait_until(lambda: all(c.service_is_ready() for c in (*self._triggers.values(), self._outcome)), 20, "recorder")
+        wait_until(lambda: all(c.service_is_ready() for c in (*self._triggers.values(), self._outcome)), 60, "recorder")
 
     def call(self, name: str):
         return self._result(self._triggers[name].call_async(self._requests[0]()), name)
@@ -44,13 +44,31 @@ class Recorder:
         return self._result(self._outcome.call_async(self._requests[1](data=success)), "outcome")
 
     def _result(self, future, what: str):
-        self._wait_until(future.done, 10, f"answer to {what}")
+        self._wait_until(future.done, 30, f"answer to {what}")
         return future.result()
 
 
 def counters(path: Path, topic: str) -> np.ndarray:
+    """The publisher's counter in each message, sorted: what DDS sends again is received late."""
     with open_bag(path) as bag:
-        return np.array([msg.velocity[0] for _, msg in bag.decoded([topic])])
+        return np.sort([msg.velocity[0] for _, msg in bag.decoded([topic])])
+
+
+def assert_all_accounted_for(path: Path, topic: str) -> int:
+    """Every message between the first and the last is in the bag, or counted as dropped; gives the drops.
+
+    On an idle machine none is dropped. Where the recorder gets no processor for a second, DDS overwrites.
+    """
+    numbers, quality = counters(path, topic), load_episode(path).meta.streams[topic]
+    assert quality.count == len(numbers) == len(set(numbers))
+    missing = int(numbers[-1] - numbers[0] + 1 - len(numbers))
+    assert quality.drops == missing
+    return missing
+
+
+def slack() -> float:
+    """How much longer things may take than on an idle machine: runnable processes for each core."""
+    return max(1.0, os.getloadavg()[0] / os.cpu_count())
 
 
 @pytest.fixture
@@ -71,16 +89,14 @@ def test_an_episode_has_every_message(spawn, ros_node, wait_until, tmp_path, cel
     path = Path(stopped.message)
     assert path.parent == tmp_path / "out"
     for topic, expected in ((STATE, 300), (INTENT, 30)):
-        numbers = counters(path, topic)
-        assert (np.diff(numbers) == 1).all(), f"{topic}: messages lost between {numbers[0]} and {numbers[-1]}"
-        assert len(numbers) == pytest.approx(expected, rel=0.2)
+        missing = assert_all_accounted_for(path, topic)
+        assert missing <= expected * (slack() - 1), f"{missing} of about {expected} messages lost on {topic}"
     meta = load_episode(path).meta
     assert (meta.outcome, meta.stop_reason, meta.task, meta.robot) == ("success", "requested", "lift", "sim_arm")
     with open_bag(path) as bag:
         assert {name: quality.count for name, quality in meta.streams.items()} == bag.counts
         assert bag.counts["/latched"] == 1  # published long before the start
-    assert meta.streams[STATE].achieved_rate_hz == pytest.approx(100, rel=0.1)
-    assert meta.streams[STATE].drops == 0
+    assert meta.streams[STATE].achieved_rate_hz > 90 / slack()
     assert not list((tmp_path / "out").glob("*.recording"))
 
 
@@ -96,7 +112,7 @@ def test_many_short_episodes_start_and_stop_fast(spawn, ros_node, wait_until, tm
             time.sleep(0.3)
     assert len(list_episodes(tmp_path / "out")) == 4
     # The median: the first start may wait for discovery, and a busy machine for anything.
-    assert np.median(took_s) < 0.5, took_s
+    assert np.median(took_s) < 0.5 * slack(), took_s
 
 
 def test_start_names_the_topic_nobody_publishes(spawn, ros_node, wait_until, tmp_path):
@@ -106,7 +122,7 @@ def test_start_names_the_topic_nobody_publishes(spawn, ros_node, wait_until, tmp
     time.sleep(1.0)  # the topics that are there are discovered, too
     begin = time.monotonic()
     response = recorder.call("start")
-    assert time.monotonic() - begin < 3.0
+    assert time.monotonic() - begin < 3.0 * slack()
     assert not response.success
     assert IMAGE in response.message
     assert STATE not in response.message.split("fix:")[0]
@@ -139,12 +155,7 @@ def test_what_is_lost_on_the_way_is_counted(spawn, ros_node, wait_until, tmp_pat
     recorder.process.send_signal(signal.SIGCONT)
     time.sleep(1.0)
     path = Path(recorder.call("stop").message)
-    numbers = counters(path, STATE)
-    missing = int(numbers[-1] - numbers[0] + 1 - len(numbers))
-    quality = load_episode(path).meta.streams[STATE]
-    assert quality.count == len(numbers)
-    assert quality.drops == missing
-    assert missing > 0, "nothing was lost, so this test tested nothing"
+    assert assert_all_accounted_for(path, STATE) > 0, "nothing was lost, so this test tested nothing"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -154,11 +165,11 @@ def test_f02_a_signal_finishes_the_recording(spawn, ros_node, wait_until, tmp_pa
     time.sleep(1.0)
     begin = time.monotonic()
     recorder.process.send_signal(number)
-    assert recorder.process.wait(10) == 0
-    assert time.monotonic() - begin < 5.0
+    assert recorder.process.wait(60) == 0
+    assert time.monotonic() - begin < 5.0 * slack()
     (episode,) = list_episodes(tmp_path / "out")
     assert episode.meta.stop_reason == f"signal: {number.name}"
-    assert (np.diff(counters(episode.path, STATE)) == 1).all()
+    assert_all_accounted_for(episode.path, STATE)
 
 
 def test_f01_a_killed_recording_is_recoverable(spawn, ros_node, wait_until, tmp_path, cell):
@@ -173,12 +184,10 @@ def test_f01_a_killed_recording_is_recoverable(spawn, ros_node, wait_until, tmp_
         last = {topic: 0 for topic in (STATE, IMAGE)}
         for message in bag.messages(last):
             last[message.topic] = message.receive_ns
-    # 1 s, on a machine that has the time; where processes queue for the cores, so does the writer's thread.
-    allowed_s = 1.0 * max(1.0, os.getloadavg()[0] / os.cpu_count())
-    assert max(killed_ns - stamp for stamp in last.values()) < allowed_s * 1e9
+    assert max(killed_ns - stamp for stamp in last.values()) < 1e9 * slack()
 
 
 def test_a_missing_parameter_is_named(spawn):
     process = spawn(["python", "-m", "demo_recorder.node", "--ros-args", "-p", f"robot:={ROBOT}"])
-    assert process.wait(20) == 2
+    assert process.wait(60) == 2
     assert "task" in process.output_path.read_text()

@@ -23,7 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool, Trigger
 
 from demo_recorder.session import Session, State
-from demo_recorder.topics_node import Wanted, attach, drain, wanted_topics
+from demo_recorder.topics_node import Wanted, attach, drain, publisher_id, wanted_topics
 from demo_recorder.writer import WORKING_SUFFIX, Recording, put_aside
 
 #: How long a start waits for publishers to be discovered before it refuses.
@@ -104,8 +104,8 @@ class RecorderNode(Node):
         )
         self._session.start(path.name)
         for wanted in present:
-            if wanted.latched and wanted.last is not None:
-                self._recording.put(wanted.name, wanted.last[0], now_ns)
+            for raw in wanted.last.values() if wanted.latched else ():
+                self._recording.put(wanted.name, raw, now_ns)
         self.get_logger().info(f"recording {path.name}: {', '.join(w.name for w in present)}")
         return path.name
 
@@ -177,25 +177,19 @@ class RecorderNode(Node):
         return recording.finish(describe, discard=discard)
 
     def _on_message(self, wanted: Wanted, raw: bytes, info: dict[str, Any]) -> None:
-        if wanted.latched:
-            wanted.last = (raw, info)
+        self._remember(wanted, raw, info)
         recording = self._recording
         if recording is None:
             return
         if wanted.name not in recording.monitors:
             recording.add_topic(wanted.spec())
-        gid = info.get("publisher_gid")
-        recording.put(
-            wanted.name,
-            raw,
-            info.get("received_timestamp") or self._now_ns(),
-            gid["data"] if gid else b"",
-            info.get("publication_sequence_number"),
-        )
+        received_ns = info.get("received_timestamp") or self._now_ns()
+        recording.put(wanted.name, raw, received_ns, publisher_id(info), info.get("publication_sequence_number"))
 
     @staticmethod
     def _remember(wanted: Wanted, raw: bytes, info: dict[str, Any]) -> None:
-        wanted.last = (raw, info)
+        if wanted.latched:
+            wanted.last[publisher_id(info)] = raw
 
     def _watch(self) -> None:
         """Subscribe to what has turned up; stop if the disk refuses."""

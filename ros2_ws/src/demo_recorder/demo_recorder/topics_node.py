@@ -34,7 +34,7 @@ class Wanted:
     subscription: Subscription | None = None
     qos: QoSProfile | None = None
     offers: str = ""
-    last: tuple[bytes, dict[str, Any]] | None = field(default=None, repr=False)
+    last: dict[bytes, bytes] = field(default_factory=dict, repr=False)  # newest raw message of each publisher
 
     @property
     def latched(self) -> bool:
@@ -108,6 +108,12 @@ def drain(wanted: Wanted, on_message: Callable[[Wanted, bytes, dict[str, Any]], 
             if taken is None:
                 return
             on_message(wanted, taken[0], taken[1])
+
+
+def publisher_id(info: dict[str, Any]) -> bytes:
+    """The publisher's identity from a message's info; empty where the middleware does not tell."""
+    gid = info.get("publisher_gid")
+    return gid["data"] if gid else b""
 
 
 def matching_qos(offers: list[QoSProfile], type: str) -> QoSProfile:
