@@ -42,9 +42,7 @@ def shift(frames: Frames, largest_px: int, rng: torch.Generator) -> Frames:
     centre leaves the image is no longer valid."""
     batch, cameras, height, width, _ = frames.images.shape
     by = torch.randint(-largest_px, largest_px + 1, (batch, cameras, 2), generator=rng)
-    rows = torch.arange(-largest_px, height + largest_px).clamp(0, height - 1)
-    columns = torch.arange(-largest_px, width + largest_px).clamp(0, width - 1)
-    padded = frames.images[:, :, rows][:, :, :, columns]
+    padded = _repeat_edges(_repeat_edges(frames.images, 2, largest_px), 3, largest_px)
     images = torch.empty_like(frames.images)
     # Plain slices, one sample after the other: several times faster than indexing all of them at once.
     for i, per_camera in enumerate((largest_px - by).tolist()):
@@ -56,6 +54,14 @@ def shift(frames: Frames, largest_px: int, rng: torch.Generator) -> Frames:
     return Frames(images, boxes, frames.valid & inside)
 
 
+def _repeat_edges(images: Tensor, dim: int, by_px: int) -> Tensor:
+    """Pad uint8 images on both sides of `dim` (torch's own replicate padding takes floats only)."""
+    shape = list(images.shape)
+    shape[dim] = by_px
+    first, last = images.narrow(dim, 0, 1), images.narrow(dim, images.shape[dim] - 1, 1)
+    return torch.cat([first.expand(shape), images, last.expand(shape)], dim=dim)
+
+
 def colour_jitter(images: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     """Per-image contrast, brightness and channel gains within +- strength (the latter two half); clipped to [0, 1]."""
     batch, cameras = images.shape[:2]
@@ -65,7 +71,7 @@ def colour_jitter(images: Tensor, strength: float, rng: torch.Generator) -> Tens
 
     gain = (1.0 + around(1, 1, 1)) * (1.0 + 0.5 * around(3, 1, 1))
     offset = 0.5 * around(1, 1, 1) + 0.5 * (1.0 - gain)
-    return (images * gain + offset).clamp_(0.0, 1.0)
+    return torch.addcmul(offset, images, gain).clamp_(0.0, 1.0)
 
 
 def paste(frames: Frames, shapes: int, probability: float, margin_px: float, rng: torch.Generator) -> Frames:

@@ -23,9 +23,9 @@ def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
 
 def to_unit(frames: Tensor) -> Tensor:
     """(B, N, h, w, 3) uint8 -> (B, N, 3, h, w) float32 in [0, 1]; memory stays channels-last."""
-    return frames.permute(0, 1, 4, 2, 3).float().div(255.0)
+    return frames.permute(0, 1, 4, 2, 3).float().div_(255.0)
 
 
 def standardise(images: Tensor) -> Tensor:
     """[0, 1] -> about zero mean and unit variance, the same for all channels: no statistics to carry along."""
-    return (images - 0.45) * 4.0
+    return (images * 4.0).sub_(1.8)  # (x - 0.45) / 0.25 in one pass and a half

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,10 +35,12 @@ class Samples:
 
     def take(self, index: Tensor) -> Samples:
         """The samples at `index` (int64, or bool over all), in that order."""
+        if index.dtype == torch.bool:
+            index = index.nonzero()[:, 0]
+        # index_select copies whole images; plain indexing goes byte by byte.
         return Samples(
-            self.images[index], self.states[index], self.actions[index], self.boxes_px[index], self.valid[index],
-            self.episodes[index], self.stamps_ns[index],
-        )  # fmt: skip
+            *(getattr(self, field.name).index_select(0, index) for field in dataclasses.fields(self))
+        )
 
     def frames(self) -> Frames:
         """The part that augmentation works on."""
