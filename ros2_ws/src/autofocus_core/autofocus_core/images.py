@@ -33,7 +33,8 @@ class Encoding:
 
 
 #: sensor_msgs encodings that are pictures. Depth (16UC1, 32FC1) and 8UC3, whose order of channels nobody
-#: declares, are refused: a guess here is a wrong picture.
+#: declares, are refused: a guess here is a wrong picture. "uyvy" and "yuyv" go by their older names, which
+#: every cv_bridge knows.
 ENCODINGS = {
     "rgb8": Encoding(3, np.uint8, "rgb8"),
     "bgr8": Encoding(3, np.uint8, "bgr8"),
@@ -51,9 +52,9 @@ ENCODINGS = {
     "bayer_gbrg8": Encoding(1, np.uint8, "bayer_gbrg8"),
     "bayer_grbg8": Encoding(1, np.uint8, "bayer_grbg8"),
     "yuv422": Encoding(2, np.uint8, "yuv422"),
-    "uyvy": Encoding(2, np.uint8, "uyvy"),
+    "uyvy": Encoding(2, np.uint8, "yuv422"),
     "yuv422_yuy2": Encoding(2, np.uint8, "yuv422_yuy2"),
-    "yuyv": Encoding(2, np.uint8, "yuyv"),
+    "yuyv": Encoding(2, np.uint8, "yuv422_yuy2"),
 }
 
 _END_MARKS = {b"\xff\xd8": (b"\xff\xd9", "JPEG"), b"\x89P": (b"IEND", "PNG")}
@@ -149,7 +150,7 @@ def _decode_raw(msg: Any, where: str) -> np.ndarray:
     )
     try:
         return np.array(raw_backend()(packed), dtype=np.uint8, order="C")
-    except (ImageError, cv2.error, ValueError) as error:
+    except (ImageError, cv2.error, ValueError, TypeError) as error:  # CvBridgeError is a TypeError
         raise ImageDecodeError(
             where, f"{width}x{height} {msg.encoding}: {error}", "a decodable image", "check the camera driver"
         ) from error
@@ -204,7 +205,6 @@ def cv_bridge_backend() -> Callable[[Any], np.ndarray] | None:
         bridge = CvBridge()
 
         def convert(msg: Any) -> np.ndarray:
-            # cv_bridge takes rows by `step` from a buffer; it knows "uyvy" by its older name.
             return bridge.imgmsg_to_cv2(msg, desired_encoding="rgb8")
 
         for encoding, expected in (("rgb8", [[[1, 2, 3], [4, 5, 6]]]), ("bgr8", [[[3, 2, 1], [6, 5, 4]]])):
