@@ -10,6 +10,7 @@ from saliency_server.values import Detection
 
 FITS = 1.2  # patches are one thing if together they are at most this many times its size
 SHORT = 0.88  # a side seen at less than this share of its length is partly hidden
+FULL_AREA = 0.93  # less of its area than this, and a part of it is covered
 TOUCH_PX = 2.0  # things whose boxes are this close may hide one another
 NO_OCCLUDER_PX = 1.5  # what it costs to extend a side beside which nothing known stands
 
@@ -47,7 +48,7 @@ def complete(
     seen: the object's detection per frame; occluders: the other objects' candidates per frame. The full size is that of
     frames in which nothing touches the object, interpolated over time to the others. Where a side is shorter than
     that, the hidden end is chosen by continuity over the whole sequence (see `_choose_ends`).
-    Boxes of frames with both sides whole are centred on the centroid.
+    Boxes of frames with both sides whole are centred on the centroid, unless something covers a part inside.
     """
     n = len(seen)
     boxes = np.full((n, 4), np.nan)
@@ -59,8 +60,10 @@ def complete(
     centroid = np.array([d.centre_px for d in found])
     size = raw[:, 2:] - raw[:, :2]
     free = np.array([not any(_touch(d, o) for o in occluders[i]) for i, d in zip(frames, found, strict=True)])
-    full = _full_size(size, free, stamps_s[frames])
-    centre = centroid.copy()
+    t_s = stamps_s[frames]
+    full = _full_size(size, free, t_s)
+    middle = (raw[:, :2] + raw[:, 2:]) / 2
+    centre = np.where(_covered_inside(found, free, t_s)[:, None], middle + _offset(centroid - middle, free), centroid)
     for axis in (0, 1):
         short = size[:, axis] < SHORT * full[:, axis]
         if short.any():
@@ -72,13 +75,12 @@ def complete(
                 [_unexplained(d, occluders[i], axis, low) for low in (True, False)]
                 for i, d in zip(frames, found, strict=True)
             ])
-            chosen = _choose_ends(guesses, costs, short, centroid[:, axis], stamps_s[frames])
+            chosen = _choose_ends(guesses, costs, short, centre[:, axis], t_s)
             # What is hidden on one axis pulls the centroid on the other: take the middle of the box there.
             centre[:, axis] = np.where(short, chosen, centre[:, axis])
             other_axis = 1 - axis
             whole = short & (size[:, other_axis] >= SHORT * full[:, other_axis])
-            middle = (raw[:, other_axis] + raw[:, 2 + other_axis]) / 2
-            centre[:, other_axis] = np.where(whole, middle, centre[:, other_axis])
+            centre[:, other_axis] = np.where(whole, middle[:, other_axis], centre[:, other_axis])
     whole_size = np.where(size < SHORT * full, full, size)
     boxes[frames] = np.hstack([centre - whole_size / 2, centre + whole_size / 2])
     return boxes
@@ -90,6 +92,19 @@ def typical_size(detections: Sequence[Detection]) -> tuple[float, float]:
     boxes = np.array([d.box_px for d in detections])[area >= np.median(area)]
     width, height = np.median(boxes[:, 2:] - boxes[:, :2], axis=0)
     return float(width), float(height)
+
+
+def _covered_inside(found: Sequence[Detection], free: np.ndarray, t_s: np.ndarray) -> np.ndarray:
+    """(N,) bool: frames in which an object that something touches shows clearly less area than when free."""
+    if not free.any():
+        return np.zeros(len(free), dtype=bool)
+    area = np.array([d.area_px for d in found])
+    return ~free & (area < FULL_AREA * np.interp(t_s, t_s[free], area[free]))
+
+
+def _offset(offset_px: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """(2,) px from the middle of the box to the centroid, as it is in free frames."""
+    return np.median(offset_px[free], axis=0) if free.any() else np.zeros(2)
 
 
 def _full_size(size: np.ndarray, free: np.ndarray, t_s: np.ndarray) -> np.ndarray:
