@@ -18,5 +18,7 @@ setup(
     ],
     install_requires=["autofocus_core", "torch"],
     python_requires=">=3.10",
-    entry_points={"console_scripts": ["policy = autofocus_policy.node:main"]},
+    entry_points={
+        "console_scripts": ["policy = autofocus_policy.node:main", "replay = autofocus_policy.replay_node:main"],
+    },
 )
