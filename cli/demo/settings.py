@@ -30,7 +30,7 @@ class DemoSettings:
     """
 
     task: str = "lift"
-    confounder: str = "lamp"
+    confounder: str = "mate"
     demos: int = 40
     holdout: int = 4
     train_seeds: tuple[int, ...] = (0, 1, 2)
