@@ -11,6 +11,8 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -114,14 +116,24 @@ def run_job(job: Job) -> list[Rollout]:
 
 def run_jobs(jobs: Sequence[Job], workers: int = 2) -> Iterator[tuple[int, list[Rollout]]]:
     """(index of the job, its rollouts) as they are finished, over `workers` fresh processes (one thread each)."""
+    with worker_pool(workers) as pool:
+        futures = {pool.submit(run_job, job): index for index, job in enumerate(jobs)}
+        for done in as_completed(futures):
+            yield futures[done], done.result()
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Fresh processes with one numerical thread each; waiting jobs are dropped when the block is left by an error."""
     os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers, before they import torch
-    with multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=None) as pool:
-        yield from pool.imap_unordered(_run_indexed, enumerate(jobs))
-
-
-def _run_indexed(item: tuple[int, Job]) -> tuple[int, list[Rollout]]:
-    index, job = item
-    return index, run_job(job)
+    # Not forked: torch's and MuJoCo's threads do not survive a fork. An executor, unlike a Pool, says when one dies.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def rollouts(policy: Path, robot: Path, task: Path, condition: str, seeds: Sequence[int],

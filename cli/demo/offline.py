@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Mapping
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from autofocus_cli.demo.pictures import (
     share_inside,
 )
 from autofocus_cli.demo.settings import EVALUATION_SEED, METHODS, robot_yaml
+from autofocus_cli.rollout import worker_pool
 from autofocus_core.episode import load_episode
 from autofocus_core.schema import Robot, load_robot
 from autofocus_policy.offline import evaluate_episode, summarise
@@ -63,9 +64,9 @@ def work(run: Run, bars: Bars) -> dict:
         for method, seed in run.runs()
     ]
     findings = []
-    with multiprocessing.get_context("spawn").Pool(settings.workers) as pool:
-        for finding in pool.imap_unordered(examine, subjects):
-            findings.append(finding)
+    with worker_pool(settings.workers) as pool:
+        for done in as_completed([pool.submit(examine, subject) for subject in subjects]):
+            findings.append(done.result())
             bar.advance()
     findings.sort(key=lambda finding: (finding["method"], finding["seed"]))
     camera = run.task.cameras[0]
