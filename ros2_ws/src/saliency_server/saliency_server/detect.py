@@ -18,6 +18,7 @@ LEVELS: dict[str, tuple[int, ...]] = {"white": (102, 140, 180, 215)}
 MIN_AREA_SHARE = 1.5e-4  # of the image: 12 px at 320x240
 MAX_AREA_SHARE = 0.25  # larger patches are furniture
 MAX_CANDIDATES = 6
+LIKE_THE_BEST = 0.85
 MIN_SCORE = 0.3
 
 #: Longest side over shortest, and least share of its box that a thing of this name fills, seen from anywhere.
@@ -104,9 +105,13 @@ def _candidates(patches: Sequence[Detection], thing: ObjectPhrase) -> tuple[Dete
 
 
 def _without_nested(patches: Sequence[Detection]) -> list[Detection]:
-    """Of patches that lie in one another, as one thing does at several levels, the one with the best score."""
+    """Of patches that lie in one another, as one thing does at several levels, the largest that deserves its word
+    about as much as the best does: a table with a plate on it deserves it less, half a plate hardly more."""
     kept: list[Detection] = []
-    for patch in sorted(patches, key=lambda d: d.score, reverse=True):
+    for patch in sorted(patches, key=lambda d: d.area_px, reverse=True):
+        nested = [other for other in patches if _inside(patch, other) or _inside(other, patch)]
+        if patch.score < LIKE_THE_BEST * max(other.score for other in nested):
+            continue
         if not any(_inside(patch, other) or _inside(other, patch) for other in kept):
             kept.append(patch)
     return kept
