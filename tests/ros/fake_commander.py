@@ -41,7 +41,7 @@ def main(robot_file: str, speed_rad_s: str) -> None:
     robot = load_robot(robot_file)
     period_s, sweep = 1.0 / robot.control_rate_hz, Sweep(float(speed_rad_s))
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, -10)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
     rclpy.init()
     node = rclpy.create_node("fake_commander")
     requests = node.create_publisher(JointTrajectory, GUARD_REQUEST_TOPIC, 1)

@@ -21,7 +21,7 @@ def main(robot_file: str, log_file: str) -> None:
     names = list(robot.joint_names)
     position = list(robot.start.pose)
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, -10)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
     rclpy.init()
     node = rclpy.create_node("fake_robot")
     state = node.create_publisher(JointState, robot.state.topic, 10)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import Joint, Robot, Start, Stream
 from command_guard.chunk import Request
 from command_guard.core import GuardCore, State
-from command_guard.settings import Settings
+from command_guard.settings import TABLE, Settings
 
 T = 0.01
 ROBOT = Robot(
@@ -549,6 +550,13 @@ def test_step_is_cheap() -> None:
 def test_the_guard_needs_neither_ros_nor_torch() -> None:
     code = "import sys, command_guard.core; print({'rclpy', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_the_parameter_table_in_the_document_is_the_one_in_the_code() -> None:
+    text = (Path(__file__).parents[2] / "docs/safety.md").read_text()
+    for name, row in TABLE.items():
+        cells = f"| `{name}` | {row.default:g} | {row.lowest:g} to {row.highest:g} | {row.unit} |"
+        assert cells in text, cells
 
 
 def test_every_refusal_says_something_a_person_can_use() -> None:

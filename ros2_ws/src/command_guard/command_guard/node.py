@@ -40,7 +40,7 @@ from command_guard.settings import TABLE, Settings
 STATUS_RATE_HZ = 10.0
 PUBLISHER_CHECK_RATE_HZ = 5.0
 PERIODS_KEPT = 1000
-NICE = -10
+FIFO_PRIORITY = 10  # of 1 to 99; the kernel's interrupt threads are at 50
 STOP_WITHIN_S = 2.0  # at the end of the process: braking takes velocity / acceleration, mostly a tenth of this
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)  # a request or command replaces the one before
@@ -236,12 +236,17 @@ def sender_of(info: dict) -> object:
     return bytes(gid["data"]) if gid else None
 
 
-def raise_priority(node: Node) -> None:
-    """Let the system run this process before others (nice -10) where it may, as root or with CAP_SYS_NICE."""
+def raise_priority() -> bool:
+    """Let the system run this process before ordinary ones where that is allowed; returns whether it is.
+
+    SCHED_FIFO, as ros2_control does: nice counts only within a session where the kernel groups tasks by session.
+    Linux sets it per thread and hands it on to new ones: it must come before the middleware starts its own.
+    """
     try:
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(FIFO_PRIORITY))
     except PermissionError:
-        node.get_logger().info(f"at normal priority: may not set nice {NICE}; a busy machine may cause short holds")
+        return False
+    return True
 
 
 def run(args: list[str] | None) -> None:
@@ -252,16 +257,19 @@ def run(args: list[str] | None) -> None:
         nonlocal stop_by_s
         stop_by_s = min(stop_by_s, time.monotonic() + STOP_WITHIN_S)
 
+    prompt = raise_priority()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = GuardNode()
+        if not prompt:
+            text = "at normal priority (no CAP_SYS_NICE, no rtprio limit): a busy machine may cause short holds"
+            node.get_logger().info(text)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         gc.collect()
         gc.freeze()  # what lives for ever need not be looked at in every collection
-        raise_priority(node)
         while time.monotonic() < stop_by_s:
             if stop_by_s < float("inf") and not node.core.disarming:
                 node.core.disarm()
