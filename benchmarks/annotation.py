@@ -24,9 +24,10 @@ from simulated_episodes import FrameTruth, write_episode
 from tqdm import tqdm
 
 CONFIG = Path(__file__).parents[1] / "ros2_ws/src/autofocus_sim/config"
-CELLS = tuple(
-    ("lift", condition) for condition in ("nominal", "mate", "lamp", "unseen")
-) + (("place", "nominal"), ("place", "unseen"))
+CELLS = (
+    *(("lift", condition) for condition in ("nominal", "mate", "lamp", "unseen")),
+    *(("place", condition) for condition in ("nominal", "unseen")),
+)
 FIRST_SEED = 9_000  # of the demonstrations' range
 TARGETS = {"coverage": (">=", 0.97), "centre_error_px_p50": ("<=", 1.5), "centre_error_px_p95": ("<=", 5.0)}
 UNITS = {"coverage": "share of frames in view", "centre_error_px_p50": "px", "centre_error_px_p95": "px"}
