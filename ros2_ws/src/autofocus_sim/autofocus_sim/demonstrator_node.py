@@ -63,7 +63,8 @@ class DemonstratorNode(Node):
         self._markers: MarkerArray | None = None
         self._success = False
         self._expert: Expert | None = None  # while a run is on
-        self._run, self._seed, self._ticks, self._stale_ticks, self._begun_ns = 0, 0, 0, 0, 0
+        self._run, self._seed, self._ticks, self._stale_ticks = 0, 0, 0, 0
+        self._begun_ns, self._ticked_ns = 0, 0  # ROS time of the run's begin, stamp of the last joints acted on
 
         self._requests = self.create_publisher(JointTrajectory, names.GUARD_REQUEST_TOPIC, _COMMAND_QOS)
         self._heartbeats = self.create_publisher(Header, names.GUARD_HEARTBEAT_TOPIC, _COMMAND_QOS)
@@ -112,7 +113,7 @@ class DemonstratorNode(Node):
         self._run += 1
         self._seed = self.get_parameter("seed").value
         expert.reset(demonstration_rng(self._seed))
-        self._ticks = self._stale_ticks = 0
+        self._ticks = self._stale_ticks = self._ticked_ns = 0
         self._begun_ns = self._now_ns()
         self._expert = expert
         # The first target now and not at the timer's next turn: the guard waits for it.
@@ -144,6 +145,9 @@ class DemonstratorNode(Node):
             return
         self._stale_ticks = 0
         stamp_ns, q = decode_joints(self._state, self._robot.state.type, self._robot)
+        if stamp_ns <= self._ticked_ns:
+            return  # two late ticks in one go: there is nothing new to see, and no second label for one moment
+        self._ticked_ns = stamp_ns
         action = self._expert.act(ros_messages.truth_from_markers(self._markers, self._success), q)
         self._phases.publish(Int32(data=int(action.phase)))
         self._ticks += 1

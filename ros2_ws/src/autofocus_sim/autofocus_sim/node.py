@@ -62,7 +62,7 @@ class SimNode(Node):
         self._matrix = cell.camera_matrix()
         self._counts: Counter[str] = Counter()
         self._success: bool | None = None
-        self._pictures = 0
+        self._pictures, self._boxes_due = 0, False
 
         robot, camera = self._robot, self._camera
         self._joints = self.create_publisher(JointState, robot.state.topic, _STATE_QOS)
@@ -106,13 +106,14 @@ class SimNode(Node):
 
     def _boxes_wanted(self) -> bool:
         self._pictures += 1
-        return self._pictures % _BOXES_EVERY == 0 and self._boxes.get_subscription_count() > 0
+        self._boxes_due = self._pictures % _BOXES_EVERY == 0 and self._boxes.get_subscription_count() > 0
+        return self._boxes_due
 
     def _publish_picture(self, stamp_ns: int, pixels: np.ndarray, truth: Truth) -> None:
         self._images.publish(ros_messages.image(stamp_ns, pixels))
         self._infos.publish(ros_messages.camera_info(stamp_ns, pixels.shape[:2], self._matrix))
         self._markers.publish(ros_messages.markers(stamp_ns, truth))
-        if self._pictures % _BOXES_EVERY == 0:
+        if self._boxes_due:
             for number, (name, found) in enumerate(truth.objects.items()):
                 self._boxes.publish(ros_messages.image_marker(stamp_ns, number, name, found))
 

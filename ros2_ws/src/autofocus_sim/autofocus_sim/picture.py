@@ -39,8 +39,12 @@ class Picture:
             pixels = renderer.render()
         finally:
             renderer.disable_segmentation_rendering()
-        geom_ids = np.where(pixels[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM), pixels[..., 0], -1)
-        return {name: self._box_of(np.isin(geom_ids, geoms)) for name, geoms in geoms_of.items()}
+        # The model has nothing visible but geoms; the background's id, -1, falls on the table's last entry.
+        label_of = np.zeros(self._model.ngeom + 1, dtype=np.uint8)
+        for label, geoms in enumerate(geoms_of.values(), start=1):
+            label_of[list(geoms)] = label
+        labels = label_of[pixels[..., 0]]
+        return {name: self._box_of(labels == label) for label, name in enumerate(geoms_of, start=1)}
 
     def projected_box(self, data: mujoco.MjData, geoms: tuple[int, ...]) -> np.ndarray:
         """The box (4,) px around the projected corners of ``geoms``, cut at the image border; NaN where empty."""

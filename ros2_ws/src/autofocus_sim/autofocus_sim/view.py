@@ -52,9 +52,9 @@ class View:
         return self._picture.colour(self._data)
 
     def truth(self, exact: bool) -> Truth:
-        """The truth of the snapshot, boxes by segmentation where ``exact``, else by projection."""
+        """The truth of the snapshot; boxes by segmentation where ``exact``, else none (NaN)."""
         shown = self._shown
-        return self._picture.truth(self._data, shown.geoms_of, shown.success, shown.time_s, exact, boxes=True)
+        return self._picture.truth(self._data, shown.geoms_of, shown.success, shown.time_s, exact, boxes=exact)
 
     def camera_matrix(self) -> np.ndarray:
         """(3, 3) intrinsics in px."""
