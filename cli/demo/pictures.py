@@ -22,7 +22,7 @@ JPEG_QUALITY = 88
 #: Standard deviation of an object's map as a share of the frame's height: 20 px at 480, as in the paper.
 SIGMA_SHARE = 1.0 / 24.0
 #: Side of the grey patch and its stride, as shares of the frame's height.
-PATCH_SHARE, STRIDE_SHARE = 0.15, 0.075
+PATCH_SHARE, STRIDE_SHARE = 0.15, 0.1
 GREY = 127
 
 
@@ -34,16 +34,13 @@ def save_jpeg(path: Path, image: np.ndarray) -> None:
 
 
 def draw_boxes(image: np.ndarray, boxes: Mapping[str, np.ndarray]) -> np.ndarray:
-    """A copy, twice as large, with named boxes (x0 y0 x1 y1 in px of `image`; NaN: not drawn)."""
+    """A copy, twice as large, with boxes in BOX_COLOURS (x0 y0 x1 y1 in px of `image`; NaN: not drawn)."""
     canvas = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    for i, (name, box) in enumerate(boxes.items()):
+    for i, box in enumerate(boxes.values()):
         if np.isfinite(box).all():
             colour = BOX_COLOURS[i % len(BOX_COLOURS)]
             x0, y0, x1, y1 = (round(2 * float(v)) for v in box)
-            cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, 2, cv2.LINE_AA)
-            at = (max(2, min(x0, canvas.shape[1] - 150)), max(16, y0 - 6))
-            cv2.putText(canvas, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 20, 20), 3, cv2.LINE_AA)
-            cv2.putText(canvas, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+            cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, 3, cv2.LINE_AA)
     return canvas
 
 

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from autofocus_cli.demo import svg
+from autofocus_cli.demo.pictures import BOX_COLOURS
 from autofocus_cli.demo.settings import CELLS, METHODS, TITLES, Paths
 from autofocus_cli.demo.summary import expectations, read_artefacts
 
@@ -99,8 +100,8 @@ def _success(summary: Mapping) -> str:
         for cell in CELLS:
             inside, outside = policies[method][cell], policies[method]["deployed"][cell]
             per_seed = " · ".join(percent(s["success"]) for s in inside["per_seed"].values())
-            rows.append(f'<tr><td><span class="tag {method}"></span>{TITLES[method]}</td><td>{cell}</td>'
-                        f"<td>{_rate(inside)}</td><td>{per_seed}</td><td>{_rate(outside)}</td></tr>")
+            rows.append(f'<tr><td class="nowrap"><span class="tag {method}"></span>{TITLES[method]}</td><td>{cell}</td>'
+                        f"<td>{_rate(inside)}</td><td class="nowrap">{per_seed}</td><td>{_rate(outside)}</td></tr>")
     seeds = len(settings["train_seeds"])
     return (f"<section><h2>Success</h2><p>{CONFOUNDERS[settings['confounder']][1]}</p>{_legend()}"
             + svg.success_chart(groups, "success by policy and scene")
@@ -153,10 +154,15 @@ def _demonstrations(summary: Mapping, artefacts: Mapping, pictures: Pictures) ->
             f"<p>{summary['demos']} demonstrations by a scripted operator over ROS 2, through the command guard; {failed} "
             f"failed (recorded as such, not trained on), {summary['demos_trained_on']} were trained on. Boxes and maps "
             "below are the annotator's own, from the words of the instruction; the simulator's truth was used only to "
-            f'measure them.</p><div class="grid4">{frames}</div><div class="two"><div><h3>Against the simulator’s truth'
+            f'measure them.</p><div class="legend">{_object_legend(annotated["objects"])}</div><div class="grid4">{frames}</div><div class="two"><div><h3>Against the simulator’s truth'
             "</h3><table><tr><th>object</th><th>found where visible</th><th>centre error, median</th><th>95 %</th>"
             f"<th>frames</th></tr>{rows}</table><p class='note'>Found although not visible: {annotated['spurious']} "
             f"boxes.</p></div><div><h3>Distance between box centres</h3>{chart}</div></div></section>")
+
+
+def _object_legend(objects: Mapping) -> str:
+    return "".join(f'<span><i class="tag" style="background:rgb{BOX_COLOURS[i % len(BOX_COLOURS)]}"></i>{escape(name)}</span>'
+                   for i, name in enumerate(objects))
 
 
 def _attention(summary: Mapping, artefacts: Mapping, pictures: Pictures) -> str:
@@ -171,7 +177,7 @@ def _attention(summary: Mapping, artefacts: Mapping, pictures: Pictures) -> str:
     head = "<div></div>" + "".join(f'<div class="head">{cell}: {kind}</div>' for cell in CELLS
                                   for kind in ("its own map", "what moves it"))
     share = "".join(
-        f'<tr><td><span class="tag {method}"></span>{TITLES[method]}</td>'
+        f'<tr><td class="nowrap"><span class="tag {method}"></span>{TITLES[method]}</td>'
         + "".join(f"<td>{percent(sensitivity[method][cell]['on_objects'])}</td>"
                   f"<td>{percent(sensitivity[method][cell]['on_confounder'])}</td>" for cell in CELLS) + "</tr>"
         for method in METHODS)
