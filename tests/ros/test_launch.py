@@ -101,8 +101,14 @@ def test_run_launch_moves_the_simulated_arm(workspace, ros_node, spawn, tmp_path
     time.sleep(0.5)
     assert np.abs(states[-1] - still).max() < 0.01  # not armed: nothing moves
     wait_until(arm.service_is_ready, 20, "the guard's service")
-    arm.call_async(Trigger.Request())
-    wait_until(lambda: np.abs(states[-1] - still).max() > 0.03, 20, "the arm to move")
+    for _ in range(20):  # as a person would: on a busy machine the guard may stop for a late process
+        arm.call_async(Trigger.Request())
+        deadline_s = time.monotonic() + 3.0
+        while time.monotonic() < deadline_s and np.abs(states[-1] - still).max() < 0.03:
+            time.sleep(0.01)
+        if np.abs(states[-1] - still).max() >= 0.03:
+            break
+    assert np.abs(states[-1] - still).max() >= 0.03, "the arm did not move"
     assert launch.poll() is None
 
 

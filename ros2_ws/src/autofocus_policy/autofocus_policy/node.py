@@ -203,7 +203,7 @@ class PolicyNode(LifecycleNode):
             self._intake.flush()
             self._worker.clear()
         if self._monitor.set_hold(self._intake.hold_reason(now_ns)):
-            self.get_logger().info(self._monitor.summary())
+            self.get_logger().info(self._monitor.summary(), throttle_duration_sec=1.0)
             self._publish_status()
 
     def _publish_status(self) -> None:
