@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 #: A demonstration with everything around it takes 5 s, a deployed rollout at most 10 s.
 EPISODE_TIMEOUT_S, ROLLOUT_TIMEOUT_S, START_TIMEOUT_S = 40.0, 30.0, 120.0
 
+#: An operator goes on until this share of the planned demonstrations has succeeded (on a busy machine the guard stops
+#: some of them), at most twice the planned number.
+MIN_SUCCESS_SHARE = 0.85
+
 OnEvent = Callable[[dict], None]
 
 
@@ -30,16 +35,19 @@ def node(module: str, **parameters: object) -> list[str]:
     return argv
 
 
-def record(run: Run, cell: int, seeds: Sequence[int], on_event: OnEvent) -> None:
-    """Record one demonstration for each seed into the run's episodes folder."""
+def record(run: Run, cell: int, seeds: Sequence[int], spare: Sequence[int], on_event: OnEvent) -> None:
+    """Record one demonstration for each seed into the run's episodes folder; of `spare` as many as are needed for
+    MIN_SUCCESS_SHARE of `seeds` to have succeeded."""
     robot, task, condition = robot_yaml(), task_yaml(run.settings.task), run.settings.confounder
     with _cell(run, f"record_{cell}", condition) as group:
         group.spawn("demonstrator", node("autofocus_sim.demonstrator_node", robot=robot, task=run.settings.task))
         group.spawn("recorder", node("demo_recorder.node", robot=robot, task=task, output=run.paths.episodes,
                                      extra_topics=f"[{SIM_TRUTH_IMAGE_MARKERS_TOPIC}]"))
         argv = ["python", "-m", "autofocus_cli.demo.record_node", "--task", task, "--condition", condition,
-                "--seeds", *map(str, seeds)]
-        group.wait(group.spawn("session", argv, on_event), START_TIMEOUT_S + EPISODE_TIMEOUT_S * len(seeds), run.stop)
+                "--seeds", *map(str, seeds), "--spare", *map(str, spare), "--enough",
+                str(math.ceil(MIN_SUCCESS_SHARE * len(seeds)))]
+        timeout_s = START_TIMEOUT_S + EPISODE_TIMEOUT_S * (len(seeds) + len(spare))
+        group.wait(group.spawn("session", argv, on_event), timeout_s, run.stop)
 
 
 def deploy(run: Run, cell: int, policies: Iterable[tuple[str, int]], first_seed: int, on_event: OnEvent) -> None:

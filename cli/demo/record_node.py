@@ -59,12 +59,19 @@ def main() -> int:
     parser.add_argument("--task", type=Path, required=True)
     parser.add_argument("--condition", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--spare", type=int, nargs="*", default=[], help="more seeds, while successes are too few")
+    parser.add_argument("--enough", type=int, default=0, help="successes that are enough to leave the spare seeds out")
     args = parser.parse_args()
     rclpy.init()
     try:
         session = Session(load_task(args.task).name, args.condition)
-        for seed in args.seeds:
-            emit(event="episode", **session.demonstrate(seed))
+        successes = 0
+        for number, seed in enumerate([*args.seeds, *args.spare]):
+            if number >= len(args.seeds) and successes >= args.enough:
+                break
+            episode = session.demonstrate(seed)
+            successes += episode["outcome"] == "success"
+            emit(event="episode", **episode)
     except AutofocusError as error:
         print(error, file=sys.stderr)
         return EXIT_CODE

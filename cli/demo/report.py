@@ -101,7 +101,7 @@ def _success(summary: Mapping) -> str:
             inside, outside = policies[method][cell], policies[method]["deployed"][cell]
             per_seed = " · ".join(percent(s["success"]) for s in inside["per_seed"].values())
             rows.append(f'<tr><td class="nowrap"><span class="tag {method}"></span>{TITLES[method]}</td><td>{cell}</td>'
-                        f"<td>{_rate(inside)}</td><td class="nowrap">{per_seed}</td><td>{_rate(outside)}</td></tr>")
+                        f"<td>{_rate(inside)}</td><td class='nowrap'>{per_seed}</td><td>{_rate(outside)}</td></tr>")
     seeds = len(settings["train_seeds"])
     return (f"<section><h2>Success</h2><p>{CONFOUNDERS[settings['confounder']][1]}</p>{_legend()}"
             + svg.success_chart(groups, "success by policy and scene")

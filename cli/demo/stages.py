@@ -129,12 +129,11 @@ def record(run: Run, bars: Bars) -> dict:
                 failed = sum(e["outcome"] == "failure" for e in episodes)
                 bar.set(len(episodes), f"{failed} failed")
 
-    shares = [list(seeds[i::settings.recording_cells]) for i in range(settings.recording_cells)]
-    in_parallel([lambda i=i, share=share: cells.record(run, i, share, on_event) for i, share in enumerate(shares)],
-                run.stop)
+    spare = range(seeds.stop, seeds.stop + settings.demos)
+    cell_count = settings.recording_cells
+    in_parallel([lambda i=i: cells.record(run, i, seeds[i::cell_count], spare[i::cell_count], on_event)
+                 for i in range(cell_count)], run.stop)
     episodes.sort(key=lambda episode: episode["seed"])
-    if len(episodes) != settings.demos:
-        raise AutofocusError("recording", f"{len(episodes)} episodes", f"{settings.demos}", "look at the logs")
     return {"episodes": episodes}
 
 

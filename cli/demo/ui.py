@@ -41,6 +41,8 @@ class Bar:
 
     def set(self, done: float, note: str | None = None) -> None:
         """Move to `done` (in units of `total`) and change the note, when one is given."""
+        if done == self.done and note in (None, self.note):
+            return
         self.done = done
         if note is not None:
             self.note = note
