@@ -41,13 +41,14 @@ def join_parts(
 
 
 def union(parts: Sequence[Detection]) -> Detection:
-    """Several patches as one: the box around all, its middle as the centre, the score averaged by area."""
+    """Several patches as one: centred on the mean of their middles, as large as the box around all of them; the
+    score averaged by area."""
     boxes = np.array([part.box_px for part in parts])
-    x0, y0 = (float(v) for v in boxes[:, :2].min(axis=0))
-    x1, y1 = (float(v) for v in boxes[:, 2:].max(axis=0))
+    x, y = (float(v) for v in ((boxes[:, :2] + boxes[:, 2:]) / 2).mean(axis=0))
+    half_w, half_h = (float(v) / 2 for v in boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0))
     area = np.array([part.area_px for part in parts])
     score = float(np.average([part.score for part in parts], weights=area))
-    return Detection((x0, y0, x1, y1), ((x0 + x1) / 2, (y0 + y1) / 2), score, float(area.sum()))
+    return Detection((x - half_w, y - half_h, x + half_w, y + half_h), (x, y), score, float(area.sum()))
 
 
 def _reach(tracklet: Tracklet) -> float:
