@@ -27,6 +27,7 @@ class Config:
     anchor_stride: every n-th camera frame is a sample. held_out_episodes: kept out of training, for the loss curve.
     saliency_weight: factor of the method's loss (lambda); saliency_beta: softmax temperature of reg-mse and reg-kl;
     saliency_sigma: standard deviation of an object's Gaussian as a fraction of the image's height.
+    gripper_noise: standard deviation of noise on the gripper's position as the policy sees it in training, in z-scores.
     jitter: strength of colour jitter, 0 is off. shift_px: largest random shift. paste_shapes: distractors per frame
     at most, each with paste_probability, never within paste_margin_px of an annotated object (px of the resized image).
     action_loss: "mse" or "l1" on normalised actions.
@@ -50,6 +51,7 @@ class Config:
     saliency_weight: float
     saliency_beta: float
     saliency_sigma: float
+    gripper_noise: float
     jitter: float
     shift_px: int
     paste_shapes: int
@@ -110,6 +112,7 @@ def parse_config(raw: Mapping[str, object], where: str) -> Config:
         saliency_weight=fields.number("saliency_weight", minimum=0.0),
         saliency_beta=fields.number("saliency_beta", above=0.0),
         saliency_sigma=fields.number("saliency_sigma", above=0.0),
+        gripper_noise=fields.number("gripper_noise", minimum=0.0),
         jitter=fields.number("jitter", minimum=0.0),
         shift_px=fields.integer("shift_px", minimum=0),
         paste_shapes=fields.integer("paste_shapes", minimum=0),

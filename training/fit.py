@@ -51,7 +51,11 @@ def fit(
         batch = samples.take(index)
         images, frames = augment(batch.frames(), config, rng)
         targets = Targets(frames.centres_px(), frames.valid, sigma_px(config), config.image_size)
-        actions, features, log_attention = network(images, normaliser.states(batch.states))
+        states = normaliser.states(batch.states)
+        if config.gripper_noise:
+            # On what is predicted absolutely: when to close is to be read from the scene, not from having begun to.
+            states = states + torch.randn(states.shape, generator=rng) * config.gripper_noise * (1.0 - relative)
+        actions, features, log_attention = network(images, states)
         imitation = action_loss(actions, normaliser.actions(batch.actions, batch.states), config.action_loss)
         loss, saliency = imitation, torch.zeros(())
         if config.method in LOSSES:

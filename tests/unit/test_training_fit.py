@@ -17,6 +17,7 @@ from autofocus_training.checkpoint import load_checkpoint
 from autofocus_training.config import METHODS, load_config
 from autofocus_training.export import main as export_main
 from autofocus_training.fit import batches, fit, held_out_loss, warmup_cosine
+from autofocus_training.images import to_unit
 from autofocus_training.samples import Normaliser, Samples
 
 RELATIVE = torch.tensor([1.0, 1.0, 0.0])
@@ -89,6 +90,24 @@ def test_paste_without_annotated_objects_is_refused():
     bare = dataclasses.replace(bare, boxes_px=bare.boxes_px[:, :, :0], valid=bare.valid[:, :, :0])
     with pytest.raises(AutofocusError, match="paste_shapes"):
         fit(bare, RELATIVE, config("method=none", "paste_shapes=2", "steps=2"))
+
+
+def test_gripper_noise_makes_the_policy_look_elsewhere():
+    """Without it the gripper's own position tells the gripper's command, which runs away as soon as it errs."""
+    data = samples()
+    data.states[:, 2] = data.actions[:, 0, 0]  # as if the gripper's opening gave everything away
+
+    def dependence(noise: float) -> float:
+        setting = config("method=none", "steps=80", "jitter=0", f"gripper_noise={noise}")
+        network, normaliser = fit(data, RELATIVE, setting)
+        moved = normaliser.states(data.states)
+        images = to_unit(data.images)
+        with torch.no_grad():
+            here = network(images, moved)[0]
+            there = network(images, moved + torch.tensor([0.0, 0.0, 0.5]))[0]
+        return (there - here).abs().mean().item()
+
+    assert dependence(2.0) < 0.7 * dependence(0.0)
 
 
 def test_schedule_warms_up_and_ends_at_zero():
