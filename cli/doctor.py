@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from autofocus_cli.demo.processes import ProcessGroup, free_domain_ids, ros_environment
+from autofocus_cli.demo.processes import ProcessGroup, own_domain, ros_environment
 from autofocus_core.errors import AutofocusError
 
 #: A full demo writes about 1 GB; a recording session easily tens.
@@ -76,10 +76,9 @@ def check_dds() -> Finding:
     """Ten messages go from one new process to another over real DDS, and back as an acknowledgement."""
     with tempfile.TemporaryDirectory(prefix="autofocus_doctor_") as folder:
         log_dir = Path(folder)
-        (domain_id,) = free_domain_ids(1)
         events: list[dict] = []
         try:
-            with ProcessGroup(log_dir, ros_environment(domain_id, log_dir)) as group:
+            with own_domain() as domain_id, ProcessGroup(log_dir, ros_environment(domain_id, log_dir)) as group:
                 group.spawn("echo", ["python", "-m", "autofocus_cli.doctor_node", "echo"])
                 ping = group.spawn("ping", ["python", "-m", "autofocus_cli.doctor_node", "ping"], events.append)
                 group.wait(ping, timeout_s=30.0)

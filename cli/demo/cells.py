@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from autofocus_cli.demo.processes import ProcessGroup, free_domain_ids, ros_environment
+from autofocus_cli.demo.processes import ProcessGroup, own_domain, ros_environment
 from autofocus_cli.demo.settings import robot_yaml, task_yaml
 from autofocus_core.names import SIM_TRUTH_IMAGE_MARKERS_TOPIC
 
@@ -114,8 +114,8 @@ def add_histograms(texts: Iterable[str]) -> dict:
 def _cell(run: Run, name: str, condition: str) -> Iterator[ProcessGroup]:
     """Simulator and guard in a new domain; whatever is started beside them ends with them."""
     log_dir = run.paths.logs / name
-    (domain_id,) = free_domain_ids(1)
-    with ProcessGroup(log_dir, ros_environment(domain_id, log_dir)) as group:
-        group.spawn("sim", node("autofocus_sim.node", robot=robot_yaml(), task=run.settings.task, condition=condition))
+    with own_domain() as domain_id, ProcessGroup(log_dir, ros_environment(domain_id, log_dir)) as group:
+        sim = node("autofocus_sim.node", robot=robot_yaml(), task=run.settings.task, condition=condition)
+        group.spawn("sim", sim, realtime=True)
         group.spawn("guard", node("command_guard.node", robot=robot_yaml()))
         yield group

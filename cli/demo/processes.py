@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +26,29 @@ T = TypeVar("T")
 LOG_TAIL_LINES = 25
 #: DDS participants find each other by ports computed from the domain id: 101-214 fall into Linux's ephemeral range.
 DOMAIN_IDS = (*range(1, 101), *range(215, 232))
+#: One per id, as in tests/ros/conftest.py: who holds its lock has the domain.
+DOMAIN_LOCK = "/tmp/autofocus_test_domain_{}.lock"
 #: How long a process may take to end after each signal.
 GRACE_S = 5.0
 
 
-def free_domain_ids(count: int) -> list[int]:
-    """`count` different random ROS_DOMAIN_IDs, so that two demos on one machine do not hear each other."""
-    return random.SystemRandom().sample(DOMAIN_IDS, count)
+@contextlib.contextmanager
+def own_domain() -> Iterator[int]:
+    """A random ROS_DOMAIN_ID that no other demo and no test on this machine uses meanwhile, held by a file lock.
+
+    AutofocusError when all are taken.
+    """
+    for domain_id in random.SystemRandom().sample(DOMAIN_IDS, len(DOMAIN_IDS)):
+        with contextlib.ExitStack() as stack:
+            try:
+                lock = stack.enter_context(open(DOMAIN_LOCK.format(domain_id), "w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):  # taken, or by another user
+                continue
+            yield domain_id
+            return
+    raise AutofocusError("ROS_DOMAIN_ID", "every id is in use", f"one of {len(DOMAIN_IDS)} ids free",
+                         "wait for the other demos and tests on this machine")
 
 
 def ros_environment(domain_id: int, log_dir: Path, threads: int = 1) -> dict[str, str]:
@@ -97,10 +114,12 @@ class ProcessGroup:
     def __exit__(self, *exc: object) -> None:
         self.terminate()
 
-    def spawn(self, name: str, argv: Sequence[str | Path], on_event: Callable[[dict], None] | None = None) -> Process:
+    def spawn(self, name: str, argv: Sequence[str | Path], on_event: Callable[[dict], None] | None = None,
+              realtime: bool = False) -> Process:
         """Start `argv` in its own process group; output goes to `<log_dir>/<name>.log`.
 
         With `on_event`, every printed line that is a JSON object is also parsed and handed to it, on a thread of ours.
+        `realtime`: scheduled before ordinary processes, where the system allows that (see `prefer`).
         """
         log_path = self.log_dir / f"{name}.log"
         argv = [sys.executable if part == "python" and i == 0 else str(part) for i, part in enumerate(argv)]
@@ -109,6 +128,8 @@ class ProcessGroup:
                 argv, stdin=subprocess.DEVNULL, stdout=log if on_event is None else subprocess.PIPE,
                 stderr=log if on_event is None else subprocess.STDOUT, env=dict(self.env), start_new_session=True,
             )
+        if realtime:
+            prefer(popen.pid)
         process = Process(name, popen, log_path)
         if on_event is not None:
             process.reader = threading.Thread(target=_read_events, args=(popen, log_path, on_event), daemon=True)
@@ -156,6 +177,19 @@ class ProcessGroup:
         """End all of them, newest first, by their own ids: SIGINT, SIGTERM, SIGKILL, each with a grace period."""
         _end(list(reversed(self.processes)))
         self.processes.clear()
+
+
+def prefer(pid: int) -> bool:
+    """Schedule a process that has just been started, and all threads it will have, before every ordinary one.
+
+    For what stands in for hardware: a simulated arm must not stall because the computer is busy, as a real one would
+    not. False where the system does not allow it (it takes root, CAP_SYS_NICE or an rtprio limit).
+    """
+    try:
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+    except (PermissionError, ProcessLookupError, AttributeError):  # AttributeError: not Linux
+        return False
+    return True
 
 
 def _end(processes: Sequence[Process]) -> None:

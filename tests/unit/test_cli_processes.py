@@ -1,11 +1,12 @@
 """Process groups of the demo: loud when one dies, nothing left behind."""
 
+import contextlib
 import os
 import sys
 import time
 
 import pytest
-from autofocus_cli.demo.processes import ProcessGroup, free_domain_ids, ros_environment
+from autofocus_cli.demo.processes import ProcessGroup, own_domain, ros_environment
 from autofocus_core.errors import AutofocusError
 
 
@@ -82,10 +83,21 @@ def test_events_are_parsed_and_everything_is_logged(tmp_path):
     assert (tmp_path / "worker.log").read_text().splitlines() == ["plain", '{"done": 1}', "{not json", "[1]"]
 
 
-def test_domains_differ_and_stay_out_of_the_ephemeral_ports(tmp_path):
-    ids = free_domain_ids(5)
-    assert len(set(ids)) == 5
+def test_domains_are_nobody_elses_and_stay_out_of_the_ephemeral_ports(tmp_path):
+    """Two cells once drew the same random id, and each guard found another publisher of robot commands."""
+    with contextlib.ExitStack() as stack:
+        ids = [stack.enter_context(own_domain()) for _ in range(12)]
+        assert len(set(ids)) == 12
     for domain_id in ids:
         assert 7400 + 250 * domain_id + 249 < 32768 or 7400 + 250 * domain_id > 60999
     env = ros_environment(ids[0], tmp_path)
     assert env["ROS_DOMAIN_ID"] == str(ids[0]) and env["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
+def test_what_stands_in_for_hardware_is_preferred_where_that_is_allowed(tmp_path):
+    code = "import os, time; time.sleep(0.3); print(os.sched_getscheduler(0), flush=True)"
+    with ProcessGroup(tmp_path, os.environ) as group:
+        process = group.spawn("sim", [sys.executable, "-c", code], realtime=True)
+        allowed = os.sched_getscheduler(process.popen.pid) == os.SCHED_RR
+        group.wait(process, 20.0)
+    assert (tmp_path / "sim.log").read_text().strip() == str(os.SCHED_RR if allowed else os.SCHED_OTHER)
