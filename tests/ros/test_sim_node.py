@@ -19,7 +19,7 @@ class Probe:
         from visualization_msgs.msg import ImageMarker, MarkerArray
 
         self.node, self.wait_until = node, wait_until
-        self.seen = {}
+        self.seen, self.clients = {}, {}
         for kind, topic in (
             (JointState, "/joint_states"), (Image, "/camera/camera/color/image_raw"), (Bool, "/sim/truth/success"),
             (CameraInfo, "/camera/camera/color/camera_info"), (MarkerArray, "/sim/truth/markers"),
@@ -49,11 +49,13 @@ class Probe:
         return self.call(SetParameters, f"{node}/set_parameters", request).results
 
     def call(self, kind, name, request):
-        client = self.node.create_client(kind, name)
+        # Kept: to destroy a client under the thread that spins the node ends that thread.
+        if name not in self.clients:
+            self.clients[name] = self.node.create_client(kind, name)
+        client = self.clients[name]
         assert client.wait_for_service(timeout_sec=20.0), f"no service {name}"
         future = client.call_async(request)
         self.wait_until(future.done, 20.0, f"an answer of {name}")
-        self.node.destroy_client(client)
         return future.result()
 
 

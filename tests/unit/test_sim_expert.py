@@ -65,6 +65,13 @@ def test_expert_succeeds_under_its_noise(cell, task, condition):
     assert max(lengths) < (60 if task == "lift" else 110)
 
 
+def test_cube_turned_by_the_fingers_does_not_turn_the_hand(cell):
+    """Scene 33: the cube jammed across the closing fingers, its nearest quarter turn flipped to and fro, and the expert
+    pushed it off the work area while still "closing"."""
+    run = collect("lift", "nominal", 33, cell, render=False)
+    assert run.success and len(run.states) < 60
+
+
 def test_demonstration_is_aligned_and_reproducible(cell):
     first, again = collect("lift", "mate", 7, cell), collect("lift", "mate", 7, cell)
     ticks = len(first.states)

@@ -73,7 +73,8 @@ class Expert:
         """Where the tip should go in this phase, and the gripper's opening in m."""
         cube = truth.objects[CUBE]
         # Of the cube's four equal turns the one nearest to straight: the fingers' axis stays along y, clear of the arm.
-        yaw_rad = nearest_quarter_turn(cube.yaw_rad, 0.0)
+        # Once down, the one nearest to the hand's: a cube that turns on being touched must not turn the hand round.
+        yaw_rad = nearest_quarter_turn(cube.yaw_rad, 0.0 if phase == Phase.APPROACH else tip.yaw_rad)
         x, y = cube.position_m[:2]
         if phase in (Phase.APPROACH, Phase.DESCEND, Phase.CLOSE):
             height_m = phases.HOVER_M if phase == Phase.APPROACH else phases.GRASP_HEIGHT_M

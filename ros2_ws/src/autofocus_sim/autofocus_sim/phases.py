@@ -66,8 +66,8 @@ class PhaseMachine:
             phase = Phase.APPROACH
         elif phase == Phase.DESCEND and height_m < GRASP_HEIGHT_M + 0.008 and sideways_m < 0.012:
             phase = Phase.CLOSE
-        elif phase == Phase.CLOSE and opening_m < arm.GRIPPER_EMPTY_BELOW_M:
-            phase = Phase.APPROACH
+        elif phase == Phase.CLOSE and (opening_m < arm.GRIPPER_EMPTY_BELOW_M or sideways_m > 0.025 or turn_rad > 0.40):
+            phase = Phase.APPROACH  # closed on nothing, or the cube was pushed away or has jammed across the fingers
         elif phase == Phase.CLOSE and opening_m < arm.GRIPPER_HOLDING_BELOW_M:
             phase = Phase.LIFT
         elif self.task == "place":
