@@ -11,7 +11,7 @@ Teleoperation publishes requests and a heartbeat to the guard as a policy does; 
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
+from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, Shutdown
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import EqualsSubstitution, LaunchConfiguration
@@ -40,7 +40,7 @@ def generate_launch_description() -> LaunchDescription:
                           "condition": LaunchConfiguration("condition"), "demonstrator": "true"}.items())
     return LaunchDescription([
         *ARGUMENTS,
-        sim,
+        GroupAction([sim], scoped=True),  # or the cell's `task`, a name, would replace ours, a path
         Node(package="command_guard", executable="guard", output="screen", on_exit=Shutdown(reason="the guard ended"),
              parameters=[{"robot": robot}]),
         Node(package="demo_recorder", executable="recorder", output="screen",
