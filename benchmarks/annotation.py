@@ -1,6 +1,6 @@
 """How well and how fast the offline annotation finds things: simulated episodes against the simulator's truth.
 
-    python benchmarks/annotation.py            # all of it, about two minutes; writes benchmarks/results/annotation.json
+    python benchmarks/annotation.py            # all of it, about a minute on an idle machine; writes benchmarks/results/annotation.json
     python benchmarks/annotation.py --seeds 2 --dry-run
 """
 
@@ -37,7 +37,7 @@ DEMO_FRAMES, DEMO_BUDGET_S = 40 * 120, 30.0
 def main() -> int:
     """Measure, print, record; 0 when every target is met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=6, help="episodes per task and condition (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=4, help="episodes per task and condition (default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="print only, write no results")
     args = parser.parse_args()
     cv2.setNumThreads(1)
