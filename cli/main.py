@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 
+#: Exit status after Ctrl-C: 128 + SIGINT, as shells have it.
+INTERRUPTED = 130
+
 
 @dataclass(frozen=True, slots=True)
 class Verb:
@@ -69,12 +72,15 @@ def run(argv: list[str]) -> int:
 
 
 def main() -> int:
-    """Entry point. A problem its reader can mend goes to stderr with exit 2; everything else stays a traceback."""
+    """Entry point. A problem its reader can mend goes to stderr with exit 2; what is a bug stays a traceback."""
     try:
         return run(sys.argv[1:])
     except AutofocusError as error:
         print(f"autofocus: {error}", file=sys.stderr)
         return EXIT_CODE
+    except KeyboardInterrupt:
+        print("autofocus: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # `autofocus episodes list | head`: the reader has gone, nothing to report
         return 1

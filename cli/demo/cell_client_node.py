@@ -18,7 +18,7 @@ from std_srvs.srv import Trigger
 
 #: Time for a node to start, import what it needs and be discovered.
 START_TIMEOUT_S = 60.0
-CALL_TIMEOUT_S = 15.0
+CALL_TIMEOUT_S = 30.0
 #: For a node that has just been started to receive its first joint states and pictures.
 READY_TIMEOUT_S = 20.0
 #: For the first joint states and pictures of a new scene to reach everybody.

@@ -40,7 +40,8 @@ def record(run: Run, cell: int, seeds: Sequence[int], spare: Sequence[int], on_e
     MIN_SUCCESS_SHARE of `seeds` to have succeeded."""
     robot, task, condition = robot_yaml(), task_yaml(run.settings.task), run.settings.confounder
     with _cell(run, f"record_{cell}", condition) as group:
-        group.spawn("demonstrator", node("autofocus_sim.demonstrator_node", robot=robot, task=run.settings.task))
+        operator = node("autofocus_sim.demonstrator_node", robot=robot, task=run.settings.task)
+        group.spawn("demonstrator", operator, realtime=True)
         group.spawn("recorder", node("demo_recorder.node", robot=robot, task=task, output=run.paths.episodes,
                                      extra_topics=f"[{SIM_TRUTH_IMAGE_MARKERS_TOPIC}]"))
         argv = ["python", "-m", "autofocus_cli.demo.record_node", "--task", task, "--condition", condition,

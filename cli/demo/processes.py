@@ -182,8 +182,8 @@ class ProcessGroup:
 def prefer(pid: int) -> bool:
     """Schedule a process that has just been started, and all threads it will have, before every ordinary one.
 
-    For what stands in for hardware: a simulated arm must not stall because the computer is busy, as a real one would
-    not. False where the system does not allow it (it takes root, CAP_SYS_NICE or an rtprio limit).
+    For what stands in for the world outside: a simulated arm or operator must not stall because the computer is busy,
+    as a real one would not. False where the system does not allow it (it takes root, CAP_SYS_NICE or an rtprio limit).
     """
     try:
         os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))

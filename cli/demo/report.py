@@ -103,7 +103,8 @@ def _success(summary: Mapping) -> str:
             rows.append(f'<tr><td class="nowrap"><span class="tag {method}"></span>{TITLES[method]}</td><td>{cell}</td>'
                         f"<td>{_rate(inside)}</td><td class='nowrap'>{per_seed}</td><td>{_rate(outside)}</td></tr>")
     seeds = len(settings["train_seeds"])
-    return (f"<section><h2>Success</h2><p>{CONFOUNDERS[settings['confounder']][1]}</p>{_legend()}"
+    return (f"<section><h2>Success</h2><p>{CONFOUNDERS[settings['confounder']][1]}</p>"
+            + _legend("<span>○ one training seed</span><span>┬ 95 % interval</span>")
             + svg.success_chart(groups, "success by policy and scene")
             + "<table><tr><th>policy</th><th>scene</th><th>in-process rollouts</th><th>per training seed</th>"
               "<th>deployed: policy node, guard and simulator as processes over ROS 2</th></tr>" + "".join(rows) + "</table>"
@@ -112,9 +113,9 @@ def _success(summary: Mapping) -> str:
             "are the same for both policies and were used for nothing else.</p></section>")
 
 
-def _legend() -> str:
+def _legend(more: str = "") -> str:
     tags = "".join(f'<span><i class="tag {method}"></i>{TITLES[method]}</span>' for method in METHODS)
-    return f'<div class="legend">{tags}<span>○ one training seed</span><span>┬ 95 % interval</span></div>'
+    return f'<div class="legend">{tags}{more}</div>'
 
 
 def _rate(block: Mapping) -> str:
