@@ -1,6 +1,6 @@
 """How well and how fast the offline annotation finds things: simulated episodes against the simulator's truth.
 
-    python benchmarks/annotation.py            # all of it, about a minute on an idle machine; writes benchmarks/results/annotation.json
+    python benchmarks/annotation.py            # about a minute on an idle machine; writes results/annotation.json
     python benchmarks/annotation.py --seeds 2 --dry-run
 """
 
