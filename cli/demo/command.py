@@ -79,6 +79,8 @@ def _settings(args: argparse.Namespace) -> DemoSettings:
     settings = QUICK if args.quick else FULL
     given = {name: value for name in ("confounder", "demos", "steps", "rollouts_per_seed", "deployed_per_seed")
              if (value := getattr(args, name)) is not None}
+    if args.cells is not None:
+        given |= {"recording_cells": args.cells, "deployment_cells": args.cells}
     return dataclasses.replace(settings, **given)
 
 
@@ -97,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"in-process rollouts per training seed and cell (default: {FULL.rollouts_per_seed})")
     parser.add_argument("--deployed-per-seed", type=int,
                         help=f"rollouts over ROS 2 per training seed and cell (default: {FULL.deployed_per_seed})")
+    parser.add_argument("--cells", type=int, choices=range(1, 5), metavar="N",
+                        help=f"cells at a time while recording and deploying (default: {FULL.recording_cells}; 1 takes "
+                             "longer and bears a busier machine)")
     parser.add_argument("--record-results", action="store_true",
                         help="also write the figures to benchmarks/results/demo.json, which is under version control")
     return parser
