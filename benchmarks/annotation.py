@@ -28,7 +28,8 @@ CELLS = (
     *(("lift", condition) for condition in ("nominal", "mate", "lamp", "unseen")),
     *(("place", condition) for condition in ("nominal", "unseen")),
 )
-FIRST_SEED = 9_000  # of the demonstrations' range
+#: Of the demonstrations' range; 9000-9007 and 9500-9507 are those the detector and tracker were developed on.
+FIRST_SEED = 9_200
 TARGETS = {"coverage": (">=", 0.97), "centre_error_px_p50": ("<=", 1.5), "centre_error_px_p95": ("<=", 5.0)}
 UNITS = {"coverage": "share of frames in view", "centre_error_px_p50": "px", "centre_error_px_p95": "px"}
 DEMO_FRAMES, DEMO_BUDGET_S = 40 * 120, 30.0

@@ -37,6 +37,7 @@ def write_episode(
     camera = robot.cameras[0]
     truth: dict[str, list[tuple[np.ndarray, bool]]] = {}
     frames = 0
+    sent = cell.joint_positions()  # the command last sent
     with BagWriter(path) as bag:
         bag.add_topic(camera.topic, IMAGE)
         bag.add_topic(robot.state.topic, JOINT_STATE)
@@ -46,6 +47,9 @@ def write_episode(
             cell.operator_phase = int(action.phase)
             target_ns = _stamp_ns(cell.time_s + PERIOD_S)
             _write_joints(bag, robot, robot.action.topic, target_ns, action.clean, _stamp_ns(cell.time_s))
+            # A straight line to the target at 100 Hz, as the guard streams it: a step would jerk the arm.
+            commands = iter(np.linspace(sent, action.noisy, 1 + sum(FRAME_TICKS))[1:])
+            sent = action.noisy
             for ticks in FRAME_TICKS:
                 stamp_ns = _stamp_ns(cell.time_s)
                 _write_image(bag, camera.topic, stamp_ns, cell.render())
@@ -54,7 +58,7 @@ def write_episode(
                 frames += 1
                 for _ in range(ticks):
                     _write_joints(bag, robot, robot.state.topic, _stamp_ns(cell.time_s), cell.joint_positions())
-                    cell.step(action.noisy, 0.01)
+                    cell.step(next(commands), 0.01)
             if action.done or (max_frames is not None and frames >= max_frames):
                 break
     return {
