@@ -31,10 +31,10 @@ class DemoSettings:
 
     task: str = "lift"
     confounder: str = "mate"
-    demos: int = 40
+    demos: int = 36
     holdout: int = 4
     train_seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 1000
+    steps: int = 800
     rollouts_per_seed: int = 30
     deployed_per_seed: int = 4
     recording_cells: int = 2
