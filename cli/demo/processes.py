@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 #: Lines of the log that an error message carries.
 LOG_TAIL_LINES = 25
+#: Characters of the command line in it: a training names every episode.
+COMMAND_CHARS = 240
 #: DDS participants find each other by ports computed from the domain id: 101-214 fall into Linux's ephemeral range.
 DOMAIN_IDS = (*range(1, 101), *range(215, 232))
 #: One per id, as in tests/ros/conftest.py: who holds its lock has the domain.
@@ -65,6 +67,11 @@ def ros_environment(domain_id: int, log_dir: Path, threads: int = 1) -> dict[str
     }
 
 
+def shorten(text: str, most: int) -> str:
+    """`text`, its middle left out where it is longer than `most` characters."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"
+
+
 def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> str:
     """The last lines of a log, indented, or a note that there is nothing."""
     text = path.read_text(errors="replace") if path.exists() else ""
@@ -93,7 +100,7 @@ class Process:
         code = self.popen.returncode
         how = f"ended by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit {code}"
         return AutofocusError(
-            f"process {self.name!r} ({' '.join(map(str, self.popen.args))})",
+            f"process {self.name!r} ({shorten(' '.join(map(str, self.popen.args)), COMMAND_CHARS)})",
             f"{how}; the end of {self.log_path}:\n{log_tail(self.log_path)}",
             "running until the stage is over, or exit 0", "read the log above; `autofocus doctor` checks the machine",
         )

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from autofocus_cli.demo.processes import ProcessGroup, own_domain, ros_environment
+from autofocus_cli.demo.processes import ProcessGroup, own_domain, ros_environment, shorten
 from autofocus_core.errors import AutofocusError
 
 
@@ -101,3 +101,9 @@ def test_what_stands_in_for_hardware_is_preferred_where_that_is_allowed(tmp_path
         allowed = os.sched_getscheduler(process.popen.pid) == os.SCHED_RR
         group.wait(process, 20.0)
     assert (tmp_path / "sim.log").read_text().strip() == str(os.SCHED_RR if allowed else os.SCHED_OTHER)
+
+
+def test_a_long_command_line_keeps_its_ends():
+    assert shorten("short", 240) == "short"
+    text = shorten("train " + "episode " * 500 + "--seed 2", 240)
+    assert len(text) < 260 and text.startswith("train ") and text.endswith("--seed 2") and " ... " in text
