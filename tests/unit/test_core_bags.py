@@ -246,6 +246,21 @@ def test_undecodable_bytes_name_topic_and_stamp(tmp_path):
     assert "123456" in error.value.where
 
 
+def test_bytes_of_serialize_message_are_read(tmp_path):
+    """rclpy.serialization.serialize_message leaves 8 bytes behind a JointState without effort, and scripts write bags
+    with it: such bags were refused as damaged."""
+    raw = serialize(samples.joints([1, 2, 3]), samples.JOINT_STATE)
+    writer = BagWriter(tmp_path / "bag")
+    writer.add_topic("/joint_states", samples.JOINT_STATE)
+    writer.write("/joint_states", raw + b"\x00\x00\x79\x7f\x00\x00\x30\x6e", samples.T0_NS, None)
+    writer.write("/joint_states", raw + bytes(16), samples.T0_NS, None)
+    with open_bag(writer.close()) as bag:
+        padded, damaged = bag.messages()
+        assert list(bag.decode(padded.type, padded.raw).position) == [1, 2, 3]
+        with pytest.raises(AutofocusError, match="no sensor_msgs/msg/JointState"):
+            bag.decode(damaged.type, damaged.raw)
+
+
 def test_types_without_a_header_have_no_stamp(tmp_path):
     array = message_class("std_msgs/msg/Float64MultiArray")
     layout = message_class("std_msgs/msg/MultiArrayLayout")(dim=[], data_offset=0)

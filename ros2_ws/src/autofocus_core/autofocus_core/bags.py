@@ -116,10 +116,20 @@ class Bag:
                 "correct the topic in the robot YAML, or record it",
             )
 
+    def _deserialise(self, type: str, raw: bytes) -> Any:
+        """rclpy.serialization.serialize_message, which scripts write bags with, reserves up to 8 bytes after a message
+        whose last sequence is empty (a JointState without effort); what comes over the wire has none."""
+        try:
+            return self._store.deserialize_cdr(raw, type)
+        except SerdeError:
+            if len(raw) <= _SERIALIZE_SLACK:
+                raise
+            return self._store.deserialize_cdr(raw[:-_SERIALIZE_SLACK], type)
+
     def decode(self, type: str, raw: bytes, *, topic: str = "", receive_ns: int | None = None) -> Any:
         """Deserialise CDR bytes into a message object; `topic` and `receive_ns` make errors name the message."""
         try:
-            return self._store.deserialize_cdr(raw, type)
+            return self._deserialise(type, raw)
         except (
             SerdeError,
             TypesysError,
@@ -242,6 +252,7 @@ def _read_errors() -> tuple[type[BaseException], ...]:
     return (*_DAMAGE, apsw.Error)
 
 
+_SERIALIZE_SLACK = 8
 _READ_ERRORS = _read_errors()
 
 
