@@ -17,7 +17,8 @@ ROBOT = str(SIM_ROBOT_YAML)
 def autofocus(*arguments):
     """Exit status and standard error of `autofocus ARGUMENTS`, as a user would run it."""
     command = [sys.executable, "-m", "autofocus_cli.main", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "MUJOCO_GL": "egl"})
+    env = {**os.environ, "MUJOCO_GL": "egl"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
     return result.returncode, result.stderr
 
 
@@ -40,7 +41,8 @@ def missing_limit(raw):
 @pytest.mark.parametrize(("change", "said"), [(unknown_key, "control_rate"), (missing_limit, "velocity")])
 def test_bad_robot_yaml(tmp_path, change, said):
     write_bag(tmp_path / "bag", frames=3)
-    status, message = autofocus("annotate", tmp_path / "bag", "--robot", changed_robot(tmp_path, change), "--task", TASK)
+    robot = changed_robot(tmp_path, change)
+    status, message = autofocus("annotate", tmp_path / "bag", "--robot", robot, "--task", TASK)
     assert status == 2
     assert said in message
     assert "fix:" in message

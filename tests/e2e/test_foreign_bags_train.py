@@ -22,7 +22,7 @@ TASK = CONFIG / "lift.yaml"
 
 @pytest.fixture
 def robot_yaml(tmp_path):
-    """The sim's robot as a lab would write it for a bag of images and joint states: the action is where the arm went."""
+    """The sim's robot for a bag of images and joint states only: the action is where the arm went."""
 
     def write(image_type: str) -> Path:
         raw = yaml.safe_load((CONFIG / "sim_arm.yaml").read_text())
