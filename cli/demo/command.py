@@ -100,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--deployed-per-seed", type=int,
                         help=f"rollouts over ROS 2 per training seed and cell (default: {FULL.deployed_per_seed})")
     parser.add_argument("--cells", type=int, choices=range(1, 5), metavar="N",
-                        help=f"cells at a time while recording and deploying (default: {FULL.recording_cells}; 1 takes "
-                             "longer and bears a busier machine)")
+                        help="cells at a time, recording and deploying; fewer take longer and bear a busier machine "
+                             f"(default: {FULL.recording_cells} and {FULL.deployment_cells})")
     parser.add_argument("--record-results", action="store_true",
                         help="also write the figures to benchmarks/results/demo.json, which is under version control")
     return parser

@@ -107,7 +107,7 @@ def _success(summary: Mapping) -> str:
             + _legend("<span>○ one training seed</span><span>┬ 95 % interval</span>")
             + svg.success_chart(groups, "success by policy and scene")
             + "<table><tr><th>policy</th><th>scene</th><th>in-process rollouts</th><th>per training seed</th>"
-              "<th>deployed: policy node, guard and simulator as processes over ROS 2</th></tr>" + "".join(rows) + "</table>"
+              "<th>deployed over ROS 2</th></tr>" + "".join(rows) + "</table>"
             f'<p class="note">Bars: all {seeds} training seeds together, with the 95 % Wilson interval of independent '
             "rollouts. Dots: each training seed by itself; their spread is what another training run may bring. Scenes "
             "are the same for both policies and were used for nothing else.</p></section>")
@@ -143,7 +143,7 @@ def _demonstrations(summary: Mapping, artefacts: Mapping, pictures: Pictures) ->
     frames = "".join(pictures.figure(f"demonstration_{i}", caption) for i, caption in
                      enumerate(artefacts["offline"]["demonstration_captions"]))
     rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{percent(o['coverage'])}</td><td>{number(o['centre_error_px_p50'])} px</td>"
+        f"<tr class='nowrap'><td>{escape(name)}</td><td>{percent(o['coverage'])}</td><td>{number(o['centre_error_px_p50'])} px</td>"
         f"<td>{number(o['centre_error_px_p95'])} px</td><td>{o['visible']}</td></tr>"
         for name, o in annotated["objects"].items())
     errors = artefacts["annotate"]["centre_errors_px"]
@@ -156,8 +156,8 @@ def _demonstrations(summary: Mapping, artefacts: Mapping, pictures: Pictures) ->
             f"failed (recorded as such, not trained on), {summary['demos_trained_on']} were trained on. Boxes and maps "
             "below are the annotator's own, from the words of the instruction; the simulator's truth was used only to "
             f'measure them.</p><div class="legend">{_object_legend(annotated["objects"])}</div><div class="grid4">{frames}</div><div class="two"><div><h3>Against the simulator’s truth'
-            "</h3><table><tr><th>object</th><th>found where visible</th><th>centre error, median</th><th>95 %</th>"
-            f"<th>frames</th></tr>{rows}</table><p class='note'>Found although not visible: {annotated['spurious']} "
+            "</h3><table><tr><th>object</th><th>found</th><th>error, median</th><th>95 %</th>"
+            f"<th>frames where visible</th></tr>{rows}</table><p class='note'>Found although not visible: {annotated['spurious']} "
             f"boxes.</p></div><div><h3>Distance between box centres</h3>{chart}</div></div></section>")
 
 
@@ -213,7 +213,7 @@ def _deployed(summary: Mapping, artefacts: Mapping, pictures: Pictures) -> str:
     return ("<section><h2>Deployed over ROS 2</h2><p>Simulator, command guard and policy node as processes of their own; "
             "the arm starts, moves and stops through the guard’s limits and watchdogs, as a real one would. "
             f"{len(deployed['rollouts'])} rollouts, during which the guard held the arm {held} times because the policy "
-            f"was late.</p><h3>{escape(deployed['filmstrip']['caption'])}</h3><div class='grid6'>{strip}</div>"
+            f"was late or silent.</p><h3>{escape(deployed['filmstrip']['caption'])}</h3><div class='grid6'>{strip}</div>"
             f"<div class='two'>{charts}</div><p class='note'>{escape(deployed['load'])}</p></section>")
 
 
