@@ -1,6 +1,6 @@
 """A commander that sweeps the first joint: `python fake_commander.py ROBOT_YAML SPEED_RAD_S`.
 
-Requests of 8 points at the control rate, heartbeats at 50 Hz. It starts where the robot is, and again so where the
+Requests of 8 points at the control rate, heartbeats at 100 Hz. It starts where the robot is, and again so where the
 robot did not follow. At raised priority where that is allowed: what is tested is its end, not its want of time.
 """
 
@@ -67,7 +67,7 @@ def main(robot_file: str, speed_rad_s: str) -> None:
 
     node.create_subscription(JointState, robot.state.topic, lambda msg: measured.update(zip(msg.name, msg.position)), 1)
     node.create_timer(period_s, request)
-    node.create_timer(0.02, lambda: heartbeats.publish(Header(stamp=node.get_clock().now().to_msg())))
+    node.create_timer(0.01, lambda: heartbeats.publish(Header(stamp=node.get_clock().now().to_msg())))
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.spin(node)
 

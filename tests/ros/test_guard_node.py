@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from autofocus_core import results
 from autofocus_core.errors import EXIT_CODE
 from autofocus_core.names import GUARD_HEARTBEAT_TOPIC, GUARD_REQUEST_TOPIC, GUARD_STATUS_TOPIC
 from autofocus_core.schema import load_robot
+from canary import BUSY_MS, Canary
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
@@ -32,31 +32,12 @@ T = 0.01
 #: 0.3 rad/s brakes in two periods at 20 rad/s^2: what is measured is the guard, not the arm's inertia.
 SPEED_RAD_S = 0.3
 HOLD_MS = 100.0
-BUSY_MS = 5.0
 REPRODUCE = "pytest tests/ros/test_guard_node.py -k {}"
 
 
 def offset(*by: float) -> np.ndarray:
     """The start pose, moved by so much per joint."""
     return np.array(ROBOT.start.pose) + np.array(by)
-
-
-class Canary:
-    """Measures how late the system runs a thread that sleeps 2 ms."""
-
-    def __init__(self) -> None:
-        self._late: list[tuple[float, float]] = []
-        threading.Thread(target=self._sing, daemon=True).start()
-
-    def _sing(self) -> None:
-        while True:
-            begin_s = time.monotonic()
-            time.sleep(0.002)
-            now_s = time.monotonic()
-            self._late.append((now_s, now_s - begin_s - 0.002))
-
-    def worst_ms(self, since_s: float, until_s: float) -> float:
-        return max((late for at, late in self._late if since_s <= at <= until_s), default=0.0) * 1e3
 
 
 class Cell:
@@ -144,7 +125,7 @@ class Cell:
     def command_from_here(self) -> None:
         self.requests = self.node.create_publisher(JointTrajectory, GUARD_REQUEST_TOPIC, 1)
         self.heartbeats = self.node.create_publisher(Header, GUARD_HEARTBEAT_TOPIC, 1)
-        self.node.create_timer(0.02, lambda: self.heartbeats.publish(Header()))
+        self.node.create_timer(0.01, lambda: self.heartbeats.publish(Header()))
         self.wait_until(lambda: int(self.status.get("count.heartbeats", 0)) > 5, 20, "heartbeats")
 
     def ask(self, positions, names=ROBOT.joint_names, points: int = 5) -> None:

@@ -79,7 +79,7 @@ def patient_robot(tmp_path):
     text = ROBOT.read_text()
     for strict, patient in (("rate_hz: 100, timeout_ms: 100", "rate_hz: 100, timeout_ms: 2000"),
                             ("command_timeout_ms: 250", "command_timeout_ms: 2000"),
-                            ("heartbeat_timeout_ms: 60", "heartbeat_timeout_ms: 2000")):
+                            ("heartbeat_timeout_ms: 50", "heartbeat_timeout_ms: 2000")):
         assert strict in text
         text = text.replace(strict, patient)
     path = tmp_path / "patient.yaml"

@@ -35,7 +35,7 @@ from autofocus_policy.monitor import Monitor
 from autofocus_policy.runner import PolicyRunner
 from autofocus_policy.worker import NewestWins
 
-HEARTBEAT_HZ = 50.0
+HEARTBEAT_HZ = 100.0
 STATUS_HZ = 5.0
 CLOCK_JUMP_NS = 200_000_000
 # Sensor streams: what is late is useless, so best effort; the newest image, and joint states for a tenth of a second.

@@ -3,7 +3,7 @@
 It sees the sim's truth markers and the joint states, thinks at 10 Hz, and publishes, as a teleoperation device would:
 - `/command_guard/request`: where to go next, with injected noise (see :mod:`autofocus_sim.expert`),
 - the robot's action topic (`/teleop/intent`): the same target without the noise, stamped with the time it applies at,
-- `/command_guard/heartbeat` at 50 Hz while it demonstrates, `/sim/operator_phase` for the lamp.
+- `/command_guard/heartbeat` at 100 Hz while it demonstrates, `/sim/operator_phase` for the lamp.
 
 One demonstration, in the order a session wants it:
  1. `/command_guard/disarm`; set `seed`, `condition`, `task` of `/sim`; `/sim/reset`; `/command_guard/arm`;
@@ -42,7 +42,7 @@ from autofocus_sim.expert import NOISE_M, PERIOD_S, Action, Expert
 from autofocus_sim.phases import TASKS
 from autofocus_sim.run_node import required, run
 
-HEARTBEAT_PERIOD_S = 0.02
+HEARTBEAT_PERIOD_S = 0.01
 #: Markers come at camera rate; the objects hardly move, so a few missing ones are no reason to stop.
 _MARKERS_TIMEOUT_S = 0.5
 #: Ticks in a row without fresh inputs after which a run is given up.
