@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from autofocus_core.bags import open_bag
 from autofocus_core.episode import list_episodes, load_episode
+from autofocus_core.messages import stamp_ns
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = REPOSITORY / "ros2_ws/src/autofocus_sim/config"
@@ -36,6 +37,17 @@ class Recorder:
         self._outcome = node.create_client(SetBool, "/demo_recorder/outcome")
         self._requests = (Trigger.Request, SetBool.Request)
         wait_until(lambda: all(c.service_is_ready() for c in (*self._triggers.values(), self._outcome)), 60, "recorder")
+
+    def start(self) -> str:
+        """Start, once the publishers are discovered: on a busy machine that takes longer than a start waits."""
+        answers = []
+
+        def started() -> bool:
+            answers.append(self.call("start"))
+            return answers[-1].success
+
+        self._wait_until(started, 30, "a start")
+        return answers[-1].message
 
     def call(self, name: str):
         return self._result(self._triggers[name].call_async(self._requests[0]()), name)
@@ -80,8 +92,7 @@ def cell(spawn, ros_node, wait_until):
 
 def test_an_episode_has_every_message(spawn, ros_node, wait_until, tmp_path, cell):
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out", "extra_topics:=[/latched]", "compression:=zstd")
-    started = recorder.call("start")
-    assert started.success, started.message
+    recorder.start()
     time.sleep(3.0)
     assert recorder.outcome(True).success
     stopped = recorder.call("stop")
@@ -96,14 +107,19 @@ def test_an_episode_has_every_message(spawn, ros_node, wait_until, tmp_path, cel
     with open_bag(path) as bag:
         assert {name: quality.count for name, quality in meta.streams.items()} == bag.counts
         assert bag.counts["/latched"] == 1  # published long before the start
-    assert meta.streams[STATE].achieved_rate_hz > 90 / slack()
+    with open_bag(path) as bag:  # the rate is that of the stamps, whatever the publisher managed
+        stamps_ns = np.sort([stamp_ns(msg.header) for _, msg in bag.decoded([STATE])])
+    rate_hz = 1e9 * (len(stamps_ns) - 1) / (stamps_ns[-1] - stamps_ns[0])
+    assert meta.streams[STATE].achieved_rate_hz == pytest.approx(rate_hz, rel=0.02)
     assert not list((tmp_path / "out").glob("*.recording"))
 
 
 def test_many_short_episodes_start_and_stop_fast(spawn, ros_node, wait_until, tmp_path, cell):
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
+    recorder.start()
+    assert recorder.call("stop").success
     took_s = []
-    for _ in range(4):
+    for _ in range(3):
         for name in ("start", "stop"):
             begin = time.monotonic()
             response = recorder.call(name)
@@ -111,7 +127,7 @@ def test_many_short_episodes_start_and_stop_fast(spawn, ros_node, wait_until, tm
             assert response.success, response.message
             time.sleep(0.3)
     assert len(list_episodes(tmp_path / "out")) == 4
-    # The median: the first start may wait for discovery, and a busy machine for anything.
+    # The median: a busy machine may wait for anything.
     assert np.median(took_s) < 0.5 * slack(), took_s
 
 
@@ -132,14 +148,14 @@ def test_start_names_the_topic_nobody_publishes(spawn, ros_node, wait_until, tmp
 
 def test_discard_keeps_the_episode_out_of_the_way(spawn, ros_node, wait_until, tmp_path, cell):
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
-    assert recorder.call("start").success
+    recorder.start()
     time.sleep(0.3)
     discarded = recorder.call("discard")
     assert discarded.success, discarded.message
     assert Path(discarded.message).parent == tmp_path / "out" / ".discarded"
     assert load_episode(discarded.message).meta.stop_reason == "discarded"
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == [".discarded"]
-    assert recorder.call("start").success
+    recorder.start()
     stopped = Path(recorder.call("stop").message)
     assert Path(recorder.call("discard").message).name == stopped.name  # the one stopped last, too
     assert not stopped.exists()
@@ -148,7 +164,7 @@ def test_discard_keeps_the_episode_out_of_the_way(spawn, ros_node, wait_until, t
 def test_what_is_lost_on_the_way_is_counted(spawn, ros_node, wait_until, tmp_path, cell):
     """A recorder that hangs for 3 s loses what DDS cannot keep; the sidecar says how much, to the message."""
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
-    assert recorder.call("start").success
+    recorder.start()
     time.sleep(0.5)
     recorder.process.send_signal(signal.SIGSTOP)
     time.sleep(3.0)
@@ -161,7 +177,7 @@ def test_what_is_lost_on_the_way_is_counted(spawn, ros_node, wait_until, tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_f02_a_signal_finishes_the_recording(spawn, ros_node, wait_until, tmp_path, cell, number):
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
-    assert recorder.call("start").success
+    recorder.start()
     time.sleep(1.0)
     begin = time.monotonic()
     recorder.process.send_signal(number)
@@ -174,7 +190,7 @@ def test_f02_a_signal_finishes_the_recording(spawn, ros_node, wait_until, tmp_pa
 
 def test_f01_a_killed_recording_is_recoverable(spawn, ros_node, wait_until, tmp_path, cell):
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
-    name = recorder.call("start").message
+    name = recorder.start()
     time.sleep(2.0)
     recorder.process.kill()
     recorder.process.wait(5)

@@ -57,7 +57,7 @@ class ReplayNode(Node):
             stop.wait(DISCOVERY_S)
             self._refuse_live_graph([*kept, "/clock"])
             publishers = self._open_publishers(bag, kept)
-            self._wait_for_subscriber(publishers[self.robot.cameras[0].topic], stop)
+            self._wait_for_subscriber(publishers[self.robot.cameras[0].topic], [*kept, "/clock"], stop)
             started_s, next_clock_s = time.monotonic(), 0.0
             for message in bag.messages(publishers):
                 at_s = (message.receive_ns - bag.start_ns) * 1e-9 / self._speed
@@ -103,13 +103,16 @@ class ReplayNode(Node):
             out[topic] = self.create_publisher(message_class, topic if topic in kept else PREFIX + topic, QOS)
         return out
 
-    def _wait_for_subscriber(self, publisher: Publisher, stop: threading.Event) -> None:
+    def _wait_for_subscriber(self, publisher: Publisher, alone_on: list[str], stop: threading.Event) -> None:
+        """Keeps looking for others on the topics it will publish: a slow discovery must not let a robot slip by."""
         deadline_s = time.monotonic() + self._wait_s
         while publisher.get_subscription_count() == 0 and not stop.wait(0.05):
+            self._refuse_live_graph(alone_on)
             if time.monotonic() > deadline_s:
                 raise AutofocusError(f"replay of {self.bag_path}", f"nobody subscribed to {publisher.topic_name}",
                                      f"a subscriber within {self._wait_s:g} s", "start the policy node, too")
         stop.wait(0.2)  # its other subscriptions are found a moment later
+        self._refuse_live_graph(alone_on)
 
     def _publish_clock(self, now_ns: int) -> None:
         message = Clock()
