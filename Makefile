@@ -26,8 +26,10 @@ test: setup  ## run every test
 check: setup  ## lint
 	@$(PY) -m ruff check .
 
-bench: setup  ## measure the figures in benchmarks/results
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+bench: setup  ## measure the figures in benchmarks/results anew (about half an hour on 2 cores)
+	@$(PY) benchmarks/annotation.py
+	@$(PY) -m pytest -q tests/unit/test_guard_limiter.py tests/ros/test_guard_node.py tests/ros/test_kill_policy.py
+	@$(PY) -m autofocus_cli.main demo --record-results --out runs/bench
 	@$(PY) -m autofocus_cli.main results
 
 results: setup  ## print the figures measured so far
