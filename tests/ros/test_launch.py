@@ -1,6 +1,6 @@
 """The workspace under colcon and the launch files under the real `ros2 launch`, where these are installed.
 
-Neither is in the lock of `make test`: launch, launch_ros and ros2cli come with a ROS 2 installation only. With one
+colcon is in the lock of `make test`; launch, launch_ros and ros2cli come with a ROS 2 installation only. With one
 sourced, `pytest tests/ros/test_launch.py` runs all of this.
 """
 

@@ -84,7 +84,7 @@ def test_requests_at_control_rate_stamped_with_the_observation(cell, start, wait
     stamps_s = [stamp_s(m.header.stamp) for _, m in cell.requests]
     assert np.median(np.diff(stamps_s)) == pytest.approx(0.1, abs=0.02)
     beats_hz = len(cell.beats) / (cell.beats[-1] - cell.beats[0])
-    assert 40 < beats_hz < 55
+    assert 60 < beats_hz < 110
     message, values = cell.last_status()
     assert message == "running", message
     assert 0 < float(values["latency_ms_p50"]) <= float(values["latency_ms_p99"]) and values["bad_output"] == "0"
