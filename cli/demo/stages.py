@@ -284,7 +284,7 @@ class watched:
 
 def _record_title(run: Run) -> str:
     return (f"{run.settings.demos} demonstrations of {run.task.instruction!r} (condition {run.settings.confounder}), "
-            f"{run.settings.recording_cells} cells over ROS 2 at a time")
+            f"{run.settings.recording_cells} cell{'s' * (run.settings.recording_cells > 1)} over ROS 2 at a time")
 
 
 def _count(run: Run, per_seed: int) -> str:
