@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 
 import rclpy
-from autofocus_core.errors import AutofocusError
+from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.names import SIM_SUCCESS_TOPIC
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Bool
@@ -30,6 +32,21 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 def emit(**event: object) -> None:
     """Print one event as a JSON line, for the process that started this one."""
     print(json.dumps(event), flush=True)
+
+
+def run_client(work: Callable[[], None]) -> int:
+    """Do a client's work with rclpy initialised; the process's exit status, the remedy of a failure on stderr."""
+    rclpy.init()
+    try:
+        work()
+    except AutofocusError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CODE
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 1
+    finally:
+        rclpy.try_shutdown()
+    return 0
 
 
 class CellClient:

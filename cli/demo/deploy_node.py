@@ -12,17 +12,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import rclpy
-from autofocus_cli.demo.cell_client_node import CALL_TIMEOUT_S, SETTLE_S, START_TIMEOUT_S, CellClient, emit
+from autofocus_cli.demo.cell_client_node import CALL_TIMEOUT_S, SETTLE_S, START_TIMEOUT_S, CellClient, emit, run_client
 from autofocus_cli.demo.pictures import save_jpeg
-from autofocus_core.errors import EXIT_CODE, AutofocusError
+from autofocus_core.errors import AutofocusError
 from autofocus_core.images import decode_image
 from autofocus_core.names import GUARD_STATUS_TOPIC
 from autofocus_core.schema import load_robot, load_task
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rclpy.executors import ExternalShutdownException
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
@@ -137,19 +135,13 @@ def main() -> int:
     parser.add_argument("--scenes", type=json.loads, required=True, help="JSON list of [condition, seed]")
     parser.add_argument("--film", type=Path, help="folder for pictures of the first success in the last condition")
     args = parser.parse_args()
-    rclpy.init()
-    try:
+
+    def work() -> None:
         robot, task = load_robot(args.robot), load_task(args.task)
         client = Deployment(task.name, task.timeout_s)
         drive(client, args.scenes, Film(robot.cameras[0].topic, args.film) if args.film else None)
-    except AutofocusError as error:
-        print(error, file=sys.stderr)
-        return EXIT_CODE
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 1
-    finally:
-        rclpy.try_shutdown()
-    return 0
+
+    return run_client(work)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-import rclpy
-from autofocus_cli.demo.cell_client_node import LATCHED, SETTLE_S, CellClient, emit
-from autofocus_core.errors import EXIT_CODE, AutofocusError
+from autofocus_cli.demo.cell_client_node import LATCHED, SETTLE_S, CellClient, emit, run_client
+from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import load_task
-from rclpy.executors import ExternalShutdownException
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
@@ -62,8 +60,8 @@ def main() -> int:
     parser.add_argument("--spare", type=int, nargs="*", default=[], help="more seeds, while successes are too few")
     parser.add_argument("--enough", type=int, default=0, help="successes that are enough to leave the spare seeds out")
     args = parser.parse_args()
-    rclpy.init()
-    try:
+
+    def work() -> None:
         session = Session(load_task(args.task).name, args.condition)
         successes = 0
         for number, seed in enumerate([*args.seeds, *args.spare]):
@@ -72,14 +70,8 @@ def main() -> int:
             episode = session.demonstrate(seed)
             successes += episode["outcome"] == "success"
             emit(event="episode", **episode)
-    except AutofocusError as error:
-        print(error, file=sys.stderr)
-        return EXIT_CODE
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 1
-    finally:
-        rclpy.try_shutdown()
-    return 0
+
+    return run_client(work)
 
 
 if __name__ == "__main__":

@@ -156,6 +156,22 @@ def test_f06_a_disk_that_fails_is_an_error_not_silence(tmp_path, monkeypatch):
         np.testing.assert_array_equal(np.diff([m.position[0] for _, m in bag.decoded()]), 1)
 
 
+def test_whatever_ends_the_writing_thread_the_episode_is_not_complete(tmp_path, monkeypatch):
+    """An exception that nobody expected ended the thread, and the episode was closed as whole with half its messages."""
+    recording = Recording(
+        tmp_path / "ep", [TopicSpec("/j", samples.JOINT_STATE)], 0, compression="none", ros_distro=None, reserve_bytes=0
+    )
+
+    def broken(*args):
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr(recording._bag, "write", broken)
+    recording.put("/j", serialize(samples.joints([1, 2, 3]), samples.JOINT_STATE), 5)
+    with pytest.raises(AutofocusError, match="nobody thought of this"):
+        recording.finish(lambda: None)
+    assert not (tmp_path / "ep").exists()
+
+
 def test_f06_no_room_no_start(tmp_path):
     with pytest.raises(AutofocusError, match="free"):
         Recording(tmp_path / "ep", [], 0, compression="none", ros_distro=None, reserve_bytes=1 << 60)

@@ -146,9 +146,10 @@ class Recording:
                     if sync:
                         self._check_space(self.path.parent)
                         next_sync_s = now_s + SYNC_PERIOD_S
-        except (OSError, AutofocusError) as error:
-            # The node stops the session with this text; from now on every message counts as refused.
-            self.error = str(error)
+        except Exception as error:
+            # Whatever ends this thread, the node stops the session with this text and finish() does not call the
+            # episode complete; from now on every message counts as refused.
+            self.error = str(error) if isinstance(error, (OSError, AutofocusError)) else repr(error)
 
     def _write(self, entry: tuple[str, bytes, int, int | None] | TopicSpec) -> None:
         if isinstance(entry, TopicSpec):
