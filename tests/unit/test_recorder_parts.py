@@ -157,7 +157,7 @@ def test_f06_a_disk_that_fails_is_an_error_not_silence(tmp_path, monkeypatch):
 
 
 def test_whatever_ends_the_writing_thread_the_episode_is_not_complete(tmp_path, monkeypatch):
-    """An exception that nobody expected ended the thread, and the episode was closed as whole with half its messages."""
+    """An exception nobody expected ended the thread, and the episode was closed as whole with half its messages."""
     recording = Recording(
         tmp_path / "ep", [TopicSpec("/j", samples.JOINT_STATE)], 0, compression="none", ros_distro=None, reserve_bytes=0
     )
