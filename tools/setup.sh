@@ -30,6 +30,7 @@ need_library() { # library file, Debian packages
 
 need_library libEGL.so.1 "libegl1 libgl1-mesa-dri"
 need_library libGL.so.1 "libgl1"
+need_library libusb-1.0.so.0 "libusb-1.0-0"  # pyrealsense2
 
 wanted=$(cat requirements.lock pyproject.toml ros2_ws/src/*/setup.py tools/setup.sh | sha256sum | cut -d' ' -f1)
 if [ "$(cat .venv/.installed 2>/dev/null)" = "$wanted" ]; then exit 0; fi

@@ -5,15 +5,14 @@ import json
 import core_samples as samples
 import pytest
 from autofocus_core.episode import (
-    EpisodeMeta,
-    StampFaults,
-    StreamQuality,
     content_hash,
     list_episodes,
     list_unfinished,
     load_episode,
     set_outcome,
+    update_meta,
 )
+from autofocus_core.episode_meta import EpisodeMeta, Event, Latency, StampFaults, StreamQuality, Trim, Verdict
 from autofocus_core.errors import AutofocusError
 
 META = EpisodeMeta(
@@ -21,10 +20,26 @@ META = EpisodeMeta(
     outcome="unknown", note="",
     start_ns=5, end_ns=9, stop_reason="requested",
     streams={
-        "/joint_states": StreamQuality(samples.JOINT_STATE, 12, 100.0, 99.9, 10.5, 0, 1, StampFaults(1, 2, 3)),
-        "/extra": StreamQuality("std_msgs/msg/Bool", 1, None, 0.0, 0.0, 0, 0),
+        "/joint_states": StreamQuality(
+            samples.JOINT_STATE, 12, 100.0, 99.9, 10.5, gaps=0, bytes=1200, jitter_ms=0.3, missing=2, lost=1, refused=4,
+            latency=Latency(0.5, 2.0, 7.0), stamp_faults=StampFaults(1, 2, 3, 4),
+        ),
+        "/extra": StreamQuality("std_msgs/msg/Bool", 1, None, 0.0, 0.0, 0),
     },
+    verdict=Verdict("usable", ("/joint_states: 2 of 14 messages missing",)),
+    events=(Event("gap", "/joint_states", 6, 7, "silent"),), events_left_out=3,
+    trim=Trim(6, 8, "idle before and after"), devices={"/camera/camera": {"serial": "123"}}, software="test 1",
 )  # fmt: skip
+
+#: As version 1 wrote it.
+META_1 = {
+    "schema": 1, "id": "lift_1", "task": "lift", "instruction": "lift the red cube", "robot": "tiny",
+    "robot_hash": "abc", "outcome": "success", "note": "", "start_ns": 5, "end_ns": 9, "stop_reason": "requested",
+    "streams": {"/joint_states": {
+        "type": samples.JOINT_STATE, "count": 12, "expected_rate_hz": 100.0, "achieved_rate_hz": 99.9,
+        "longest_gap_ms": 10.5, "gaps": 0, "drops": 1, "stamp_faults": {"zero": 1, "duplicate": 2, "backwards": 3},
+    }},
+}  # fmt: skip
 
 
 def episode(path, meta=META):
@@ -36,9 +51,21 @@ def episode(path, meta=META):
 def test_the_sidecar_comes_back(tmp_path):
     loaded = load_episode(episode(tmp_path / "lift_1"), samples.robot())
     assert loaded.meta == META
-    assert json.loads((tmp_path / "lift_1/episode.json").read_text())["schema"] == 1
+    assert json.loads((tmp_path / "lift_1/episode.json").read_text())["schema"] == 2
     with loaded.open() as bag:
         assert bag.message_count == 16
+
+
+def test_a_sidecar_of_version_1_stays_readable(tmp_path):
+    path = episode(tmp_path / "lift_1")
+    (path / "episode.json").write_text(json.dumps(META_1))
+    loaded = load_episode(path)
+    quality = loaded.meta.streams["/joint_states"]
+    assert (quality.drops, quality.stamp_faults, quality.latency) == (1, StampFaults(1, 2, 3, 0), None)
+    assert (loaded.verdict.grade, loaded.trim, loaded.meta.events) == ("unknown", None, ())
+    update_meta(path, trim=Trim(5, 6, "by hand"))  # is written as the present version
+    assert load_episode(path).trim == Trim(5, 6, "by hand")
+    assert json.loads((path / "episode.json").read_text())["schema"] == 2
 
 
 def test_the_outcome_changes_the_sidecar_and_not_the_hash(tmp_path):
@@ -99,11 +126,11 @@ def test_another_robot_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda d: d.update(schema=2), "schema"),
+        (lambda d: d.update(schema=3), "schema"),
         (lambda d: d.pop("outcome"), "outcome"),
         (lambda d: d.update(outcome="ok"), "success"),
         (lambda d: d.update(speed=3), "speed"),
-        (lambda d: d["streams"]["/extra"].pop("drops"), "/extra"),
+        (lambda d: d["streams"]["/extra"].pop("lost"), "/extra"),
     ],
 )
 def test_bad_sidecars_say_where(tmp_path, change, said):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from autofocus_core.errors import AutofocusError
-from autofocus_core.schema import load_robot, load_task
+from autofocus_core.schema import QualityRules, RecordingRules, Threshold, load_robot, load_task
 
 CONFIG = Path(__file__).parents[2] / "ros2_ws/src/autofocus_sim/config"
 
@@ -166,3 +166,46 @@ def test_missing_file_and_broken_yaml(tmp_path: Path) -> None:
 def test_unknown_camera_names_the_known_ones() -> None:
     with pytest.raises(AutofocusError, match="camera"):
         load_robot(CONFIG / "sim_arm.yaml").camera("wrist")
+
+
+def load_a_task(tmp_path: Path, **more: object):
+    raw = yaml.safe_load((CONFIG / "lift.yaml").read_text()) | more
+    path = tmp_path / "task.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return load_task(path)
+
+
+def test_a_task_says_how_it_is_recorded_and_judged(tmp_path: Path) -> None:
+    assert load_a_task(tmp_path).recording == RecordingRules(0.0, None, None)
+    task = load_a_task(
+        tmp_path,
+        recording={"countdown_s": 3, "max_duration_s": 20, "target_episodes": 30},
+        quality={"latency_ms": {"good": 50, "usable": 80}, "min_duration_s": 2},
+    )
+    assert task.recording == RecordingRules(3.0, 20.0, 30)
+    assert task.quality == QualityRules(latency_ms=Threshold(50.0, 80.0), min_duration_s=2.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"quality": {"latency": {"good": 1, "usable": 2}}}, "latency_ms"),
+        ({"quality": {"latency_ms": {"good": 3, "usable": 2}}}, "usable"),
+        ({"recording": {"countdown_s": -1}}, "countdown_s"),
+        ({"recording": {"target_episodes": 0}}, "target_episodes"),
+    ],
+)
+def test_wrong_recording_rules_are_named(tmp_path: Path, more: dict, said: str) -> None:
+    with pytest.raises(AutofocusError, match=said):
+        load_a_task(tmp_path, **more)
+
+
+def test_kinematics_lie_beside_the_robot_and_change_no_hash(tmp_path: Path, robot_yaml: dict) -> None:
+    plain = load(tmp_path, robot_yaml)
+    robot_yaml["kinematics"] = {"model": "arm.xml", "tip": "tool"}
+    with pytest.raises(AutofocusError, match=r"arm\.xml"):
+        load(tmp_path, robot_yaml)
+    (tmp_path / "arm.xml").write_text("<mujoco/>")
+    robot = load(tmp_path, robot_yaml)
+    assert robot.kinematics.model == str(tmp_path / "arm.xml")
+    assert robot.hash() == plain.hash()

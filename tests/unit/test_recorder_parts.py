@@ -8,7 +8,8 @@ import core_samples as samples
 import numpy as np
 import pytest
 from autofocus_core.bags import open_bag
-from autofocus_core.episode import EpisodeMeta, load_episode
+from autofocus_core.episode import load_episode
+from autofocus_core.episode_meta import EpisodeMeta
 from autofocus_core.errors import AutofocusError
 from autofocus_core.messages import serialize
 from demo_recorder.quality import StreamMonitor

@@ -89,11 +89,12 @@ class Fields:
         require_unique(values, f"{self.where}: {key}")
         return tuple(values)
 
-    def items(self, key: str) -> list[Fields]:
-        """A non-empty list of mappings."""
-        values = self.take(key, "a list of mappings")
-        if not isinstance(values, list) or not values:
-            raise self._wrong(key, values, "a non-empty list of mappings")
+    def items(self, key: str, *, empty: bool = False) -> list[Fields]:
+        """A list of mappings, non-empty unless `empty` is allowed."""
+        expected = "a list of mappings" if empty else "a non-empty list of mappings"
+        values = self.take(key, expected)
+        if not isinstance(values, list) or not (values or empty):
+            raise self._wrong(key, values, expected)
         return [Fields(value, f"{self.where}: {key}[{i}]") for i, value in enumerate(values)]
 
     def sub(self, key: str) -> Fields:

@@ -4,6 +4,10 @@ GUARD_REQUEST_TOPIC = "/command_guard/request"
 GUARD_HEARTBEAT_TOPIC = "/command_guard/heartbeat"
 GUARD_STATUS_TOPIC = "/command_guard/status"
 
+#: Last part of the latched topic (std_msgs/String, a JSON object) on which a camera node says what it is; it lies in
+#: the namespace of the camera: /camera/camera/color/image_raw -> /camera/camera/device_info.
+DEVICE_INFO_NAME = "device_info"
+
 SIM_TRUTH_MARKERS_TOPIC = "/sim/truth/markers"
 SIM_TRUTH_IMAGE_MARKERS_TOPIC = "/sim/truth/image_markers"
 SIM_SUCCESS_TOPIC = "/sim/truth/success"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from autofocus_core.episode import EpisodeMeta, set_outcome
+from autofocus_core.episode import set_outcome
+from autofocus_core.episode_meta import EpisodeMeta
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.messages import default_distro
 from autofocus_core.schema import load_robot, load_task

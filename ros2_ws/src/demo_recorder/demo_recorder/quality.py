@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from autofocus_core.episode import StampFaults, StreamQuality
+from autofocus_core.episode_meta import StampFaults, StreamQuality
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
@@ -103,7 +103,8 @@ class StreamMonitor:
             achieved_rate_hz=round(self.rate_hz, 3),
             longest_gap_ms=round(self.longest_gap_ns / NS_PER_MS, 3),
             gaps=self.gaps,
-            drops=self.drops,
+            lost=self.lost,
+            refused=self.refused,
             stamp_faults=StampFaults(self.zero, self.duplicate, self.backwards),
         )
 

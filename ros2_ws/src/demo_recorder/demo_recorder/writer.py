@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autofocus_core.bag_writer import BagWriter
-from autofocus_core.episode import EpisodeMeta
+from autofocus_core.episode_meta import EpisodeMeta
 from autofocus_core.errors import AutofocusError
 from autofocus_core.messages import header_stamp_ns, starts_with_header
 from autofocus_core.names import EPISODE_SIDECAR
