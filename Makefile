@@ -26,6 +26,7 @@ test: setup  ## run every test
 check: setup  ## lint
 	@$(PY) -m ruff check .
 
+bench: export AUTOFOCUS_RECORD := 1
 bench: setup  ## measure the figures in benchmarks/results anew (about half an hour on 2 cores)
 	@$(PY) benchmarks/annotation.py
 	@$(PY) -m pytest -q tests/unit/test_guard_limiter.py tests/ros/test_guard_node.py tests/ros/test_kill_policy.py

@@ -1,6 +1,14 @@
 """What holds for all tests."""
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+from autofocus_core import results
+
+#: Set by `make bench`: figures measured by tests go to benchmarks/results instead of a temporary folder.
+RECORD = "AUTOFOCUS_RECORD"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -9,3 +17,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "ros_env" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def figures(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Path]:
+    """The folder for measured figures: a test run leaves the checkout as it was, unless it is asked to record."""
+    if os.environ.get(RECORD) == "1" or os.environ.get("AUTOFOCUS_RESULTS"):
+        yield results.results_dir()
+        return
+    folder = tmp_path_factory.mktemp("results")
+    os.environ["AUTOFOCUS_RESULTS"] = str(folder)
+    pytestconfig.stash[FIGURES] = folder
+    yield folder
+    del os.environ["AUTOFOCUS_RESULTS"]
+
+
+FIGURES = pytest.StashKey[Path]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What this run measured, and whether it meets its target."""
+    folder = config.stash.get(FIGURES, None)
+    if folder is not None and any(folder.glob("*.json")):
+        terminalreporter.section("figures measured in this run (make bench records them)")
+        for part in sorted(path.stem for path in folder.glob("*.json")):
+            for row in results.rows(part, folder):
+                met = "    " if row["ok"] else "MISS"
+                value = f"{row['value']:.4g} {row['unit']}"
+                terminalreporter.write_line(f"{met} {part}: {row['name']}: {value} (target {row['target']})")

@@ -39,17 +39,22 @@ def record(
     `command` is what reproduces the figure. Commit (with "+" where the tree was changed) and UTC date are added here.
     """
     path = (folder or results_dir()) / f"{part}.json"
-    rows = json.loads(path.read_text()) if path.exists() else []
     row = dict(
         zip(ROW_KEYS, (name, value, unit, target, bool(ok), command, _commit(path.parent), _today()), strict=True)
     )
-    rows = [old for old in rows if old["name"] != name] + [row]
-    rows.sort(key=lambda r: r["name"])
+    kept = [old for old in rows(part, path.parent) if old["name"] != name]
+    kept = sorted([*kept, row], key=lambda r: r["name"])
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as file:
-        file.write(json.dumps(rows, indent=1) + "\n")
+        file.write(json.dumps(kept, indent=1) + "\n")
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
     return row
+
+
+def rows(part: str, folder: Path | None = None) -> list[dict]:
+    """The rows of one part, by name; empty where nothing was measured."""
+    path = (folder or results_dir()) / f"{part}.json"
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def table(parts: Iterable[str] | None = None, folder: Path | None = None) -> str:
