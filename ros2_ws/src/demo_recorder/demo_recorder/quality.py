@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from autofocus_core.episode_meta import StampFaults, StreamQuality
+from autofocus_core.episode_meta import Event, StampFaults, StreamQuality
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
@@ -26,7 +26,9 @@ class StreamMonitor:
     type: str
     expected_rate_hz: float | None
     start_ns: int
+    topic: str = ""
     count: int = 0
+    bytes: int = 0
     lost: int = 0
     refused: int = 0
     zero: int = 0
@@ -38,12 +40,34 @@ class StreamMonitor:
     _first_ns: int | None = None
     _last_ns: int | None = None
     _last_receive_ns: int | None = None
+    _lost_by_events: int = 0
     _sequences: dict[bytes, int] = field(default_factory=dict)
 
-    def message(self, stamp_ns: int | None, receive_ns: int) -> None:
-        """One message that will be written; `stamp_ns` None: its type has no header."""
+    def message(self, stamp_ns: int | None, receive_ns: int, size: int = 0) -> Event | None:
+        """One message that will be written; `stamp_ns` None: its type has no header; `size` in bytes.
+
+        Gives the gap (silence by receipt, where a rate is expected) that this message ends.
+        """
+        ended = self.open_gap(receive_ns)
         self.count += 1
+        self.bytes += size
         self._last_receive_ns = receive_ns
+        self._stamp(receive_ns, stamp_ns)
+        return ended
+
+    def open_gap(self, now_ns: int) -> Event | None:
+        """The silence that is still going on, None where the stream is not stalled."""
+        if not self.stalled(now_ns):
+            return None
+        silent_ns = self.silent_ns(now_ns)
+        return Event("gap", self.topic, now_ns - silent_ns, now_ns, f"nothing for {silent_ns / NS_PER_S:.2f} s")
+
+    def lost_event(self, count: int) -> None:
+        """The middleware says that this many messages did not arrive."""
+        self._lost_by_events += count
+        self.lost = max(self.lost, self._lost_by_events)
+
+    def _stamp(self, receive_ns: int, stamp_ns: int | None) -> None:
         stamp = receive_ns if stamp_ns is None else stamp_ns
         if stamp <= 0:
             self.zero += 1
