@@ -1,34 +1,39 @@
-"""Writing a rosbag2 directory: MCAP and metadata.yaml of version 9, complete or not there at all."""
+"""Writing a rosbag2 directory: MCAP files and metadata.yaml of version 9, complete or not there at all."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
-from mcap.writer import CompressionType, Writer
 
 from autofocus_core import messages
+from autofocus_core.bag_metadata import FileEntry, TopicEntry, dump, information, qos_profile
 from autofocus_core.errors import AutofocusError
+from autofocus_core.files import sync_folder, write_atomic, write_synced
+from autofocus_core.mcap_file import COMPRESSIONS, McapFile
 
-METADATA_VERSION = 9
-#: rosbag2 and MCAP both suggest this; a lost chunk is then about 0.15 s of a 320x240 camera.
-CHUNK_BYTES = 1 << 20
-COMPRESSIONS = {"none": CompressionType.NONE, "zstd": CompressionType.ZSTD}
+__all__ = ["BagWriter", "is_being_written", "qos_profile", "write_atomic", "write_synced"]
+
+METADATA_FILE = "metadata.yaml"
+#: rosbag2's own lower limit for its MCAP storage.
+MIN_FILE_BYTES = 1024
+#: Finished files that wait for sync(); beyond these a split waits for the disk, so that descriptors stay few.
+MAX_UNSYNCED = 16
 
 
 @dataclass(slots=True)
 class _Topic:
-    channel: int
-    type: str
-    type_hash: str
-    qos: list[dict[str, Any]]
-    count: int = 0
+    entry: TopicEntry
+    schema: tuple[str, str, str]  # type, encoding, text
+    channel_metadata: dict[str, str]
+    channel: int = 0  # in the current file
 
 
 class BagWriter:
@@ -36,9 +41,11 @@ class BagWriter:
 
     All is written in ``<path><working_suffix>`` and renamed to `path` by :meth:`close`, after fsync: a
     directory under its final name is complete. What exists is not overwritten, except with `replace`,
-    for what can be made again. Not thread-safe.
+    for what can be made again. One thread writes; :meth:`sync` may be called from another.
 
     `compression` is that of MCAP chunks ("none" or "zstd"). Each chunk and the summary carry a CRC.
+    A new storage file is begun with the first message after `max_file_bytes` or `max_file_s` (by receive
+    stamps) are reached; each file is complete in itself.
     """
 
     def __init__(
@@ -50,15 +57,17 @@ class BagWriter:
         working_suffix: str = ".partial",
         custom_data: Mapping[str, str] | None = None,
         replace: bool = False,
+        max_file_bytes: int | None = None,
+        max_file_s: float | None = None,
     ) -> None:
         self.path = Path(path)
         self.working = self.path.with_name(self.path.name + working_suffix)
         self.ros_distro = ros_distro or messages.default_distro()
         self._custom_data = dict(custom_data or {})
-        if compression not in COMPRESSIONS:
-            raise AutofocusError(
-                f"bag {self.path}: compression", repr(compression), " | ".join(COMPRESSIONS), "choose one of these"
-            )
+        self._compression = compression
+        self._max_bytes = max_file_bytes
+        self._max_ns = None if max_file_s is None else round(max_file_s * 1e9)
+        self._check(compression, max_file_bytes, max_file_s)
         messages.typestore(self.ros_distro)
         self._replace = replace
         if replace and self.working.exists():
@@ -72,88 +81,220 @@ class BagWriter:
                     "choose another name, or move it away",
                 )
         self._topics: dict[str, _Topic] = {}
-        self._schemas: dict[str, int] = {}
-        self._start_ns: int | None = None
-        self._end_ns: int | None = None
+        self._finished: list[FileEntry] = []
+        self._finished_bytes = 0
+        self._unsynced: list[McapFile] = []  # finished, not on the disk for sure
+        self._descriptors = threading.Lock()  # held while files are opened, closed or taken for a sync
+        self._syncing = threading.Lock()
+        self._sync_error: OSError | None = None
         try:
+            made = [folder for folder in (self.working, *self.working.parents) if not folder.exists()]
             self.working.mkdir(parents=True)
-            self._file = (self.working / self.storage_name).open("wb")
+            self._lock = os.open(self.working, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._unsynced_folders = {self.working, *(folder.parent for folder in made)}
+            self._file = McapFile(self.working / self.storage_name, compression)
         except OSError as error:
             raise AutofocusError(
                 f"bag {self.path}", error.strerror or str(error), "a writable folder", "choose another output folder"
             ) from error
-        self._mcap = Writer(self._file, chunk_size=CHUNK_BYTES, compression=COMPRESSIONS[compression])
-        self._mcap.start(profile="ros2", library="autofocus_core")
-        self._open = True
+        self._state = "writing"
+
+    def _check(self, compression: str, max_file_bytes: int | None, max_file_s: float | None) -> None:
+        for name, got, allowed, ok in (
+            ("compression", compression, " | ".join(COMPRESSIONS), compression in COMPRESSIONS),
+            (
+                "max_file_bytes",
+                max_file_bytes,
+                f"None, or at least {MIN_FILE_BYTES}",
+                max_file_bytes is None or max_file_bytes >= MIN_FILE_BYTES,
+            ),
+            ("max_file_s", max_file_s, "None, or more than 0", max_file_s is None or max_file_s > 0),
+        ):
+            if not ok:
+                raise AutofocusError(f"bag {self.path}: {name}", repr(got), allowed, "choose one of these")
 
     @property
     def storage_name(self) -> str:
-        """File name of the MCAP, named as rosbag2 does it."""
-        return f"{self.path.name}_0.mcap"
+        """File name of the MCAP that is being written, named as rosbag2 does it."""
+        return f"{self.path.name}_{len(self._finished)}.mcap"
 
-    def add_topic(self, name: str, type: str, qos_yaml: str = "", *, msgdef: str = "", type_hash: str = "") -> None:
+    @property
+    def counts(self) -> dict[str, int]:
+        """Messages written so far, by topic."""
+        return {name: topic.entry.count for name, topic in self._topics.items()}
+
+    @property
+    def files(self) -> int:
+        """Storage files begun so far."""
+        return len(self._finished) + 1
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of all storage files so far, with those of the chunk in hand."""
+        return self._finished_bytes + self._file.size
+
+    def add_topic(
+        self,
+        name: str,
+        type: str,
+        qos_yaml: str = "",
+        *,
+        msgdef: str = "",
+        type_hash: str = "",
+        msgdef_encoding: str = "ros2msg",
+    ) -> None:
         """Declare a topic before its first message.
 
         `qos_yaml`: the publishers' offers as a YAML list of rosbag2 profiles (see :func:`qos_profile`); empty:
-        unknown. `msgdef` and `type_hash` are needed for types that are not standard ones.
+        unknown. `msgdef` (as `msgdef_encoding`, "ros2msg" or "ros2idl") and `type_hash` are needed for types that
+        are not standard ones.
         """
         if name in self._topics:
             raise AutofocusError(f"bag {self.path}", f"topic {name} added twice", "each topic once", "add it once")
-        if not (msgdef and type_hash):
+        if not msgdef:
             msgdef, type_hash = messages.definition(type, self.ros_distro)
         qos = yaml.safe_load(qos_yaml) if qos_yaml.strip() else []
-        if type not in self._schemas:
-            self._schemas[type] = self._mcap.register_schema(type, "ros2msg", msgdef.encode())
-        channel = self._mcap.register_channel(
-            topic=name,
-            message_encoding="cdr",
-            schema_id=self._schemas[type],
-            metadata={"offered_qos_profiles": _dump(qos).strip() if qos else "", "topic_type_hash": type_hash},
+        topic = _Topic(
+            TopicEntry(name, type, type_hash, qos),
+            (type, msgdef_encoding, msgdef),
+            {"offered_qos_profiles": dump(qos).strip() if qos else "", "topic_type_hash": type_hash},
         )
-        self._topics[name] = _Topic(channel, type, type_hash, qos)
+        self._topics[name] = topic
+        self._register(topic)
+
+    def _register(self, topic: _Topic) -> None:
+        schema = self._file.add_schema(*topic.schema)
+        topic.channel = self._file.add_channel(topic.entry.name, schema, topic.channel_metadata)
 
     def write(self, topic: str, raw_cdr: bytes, receive_ns: int, header_ns: int | None) -> None:
         """Append a message: CDR bytes as received, receive stamp, header stamp (None: it has none)."""
         entry = self._topics.get(topic)
         if entry is None:
             raise AutofocusError(f"bag {self.path}", f"topic {topic}", ", ".join(self._topics), "call add_topic first")
+        if self._is_full(receive_ns):
+            self._split()
         # MCAP times are unsigned; a negative header stamp is a publisher's fault that is counted elsewhere.
         publish_ns = receive_ns if header_ns is None or header_ns < 0 else header_ns
-        self._mcap.add_message(entry.channel, log_time=receive_ns, data=raw_cdr, publish_time=publish_ns)
-        entry.count += 1
-        self._start_ns = receive_ns if self._start_ns is None else min(self._start_ns, receive_ns)
-        self._end_ns = receive_ns if self._end_ns is None else max(self._end_ns, receive_ns)
+        self._file.write(entry.channel, raw_cdr, receive_ns, publish_ns)
+        entry.entry.count += 1
+
+    def _is_full(self, receive_ns: int) -> bool:
+        if self._file.start_ns is None:
+            return False
+        if self._max_bytes is not None and self._file.size >= self._max_bytes:
+            return True
+        return self._max_ns is not None and receive_ns - self._file.start_ns >= self._max_ns
+
+    def _split(self) -> None:
+        """End the current file and begin the next one; the old one waits for sync()."""
+        finished = self._finish_file()
+        with self._descriptors:
+            self._unsynced.append(self._file)
+            self._finished.append(finished)
+            self._finished_bytes += self._file.size
+            self._file = McapFile(self.working / self.storage_name, self._compression)
+            self._unsynced_folders.add(self.working)
+            waiting = len(self._unsynced)
+        for topic in self._topics.values():
+            self._register(topic)
+        if waiting > MAX_UNSYNCED:
+            self.sync()
+
+    def _finish_file(self) -> FileEntry:
+        file = self._file
+        entry = FileEntry(file.path.name, sum(file.counts.values()), file.start_ns, file.end_ns)
+        topics = [replace(t.entry, count=file.counts.get(t.channel, 0)) for t in self._topics.values()]
+        document = information(topics, [entry], self.ros_distro, self._custom_data)
+        file.finish({"serialized_metadata": dump(document)})
+        return entry
 
     def flush(self, *, sync: bool = False) -> None:
-        """Close the chunk in hand and give it to the system (`sync`: wait until it is on the disk)."""
-        self._mcap.flush()
+        """Close the chunk in hand and give it to the system: from here on it survives the end of this process."""
+        self._file.flush()
         if sync:
-            os.fsync(self._file.fileno())
+            self.sync()
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Messages written so far, by topic."""
-        return {name: topic.count for name, topic in self._topics.items()}
+    def sync(self) -> None:
+        """Wait until all that was flushed is on the disk. May be called from another thread than write().
+
+        Raises OSError where the disk fails; the bag can then not be closed as a complete one.
+        """
+        with self._syncing:
+            with self._descriptors:
+                if self._state != "writing":
+                    return
+                finished, self._unsynced = self._unsynced, []
+                folders, self._unsynced_folders = self._unsynced_folders, set()
+                current = self._file.handle()
+            try:
+                for file in finished:
+                    os.fsync(file.fileno())
+                os.fsync(current)
+                for folder in folders:
+                    sync_folder(folder)
+            except OSError as error:
+                # The system reports a failed write once: a later fsync that succeeds proves nothing.
+                self._sync_error = error
+                raise
+            finally:
+                os.close(current)
+                for file in finished:
+                    file.close()
+
+    def put_sidecar(self, name: str, text: str) -> None:
+        """Write a text file into the working directory, atomically; :meth:`close` may replace it."""
+        if self._state == "closed":
+            raise AutofocusError(f"bag {self.path}", "closed already", "an open bag", "write it before close")
+        self._check_sidecar(name)
+        write_atomic(self.working / name, text)
+
+    def _check_sidecar(self, name: str) -> None:
+        if name != Path(name).name or name == METADATA_FILE or name.endswith(".mcap"):
+            raise AutofocusError(
+                f"bag {self.path}: sidecar", repr(name), "a file name that rosbag2 does not use", "choose another name"
+            )
+
+    def finish(self) -> None:
+        """Complete the files and metadata.yaml, synced, still under the working name; :meth:`close` does the rest."""
+        if self._state != "writing":
+            raise AutofocusError(f"bag {self.path}", f"{self._state} already", "one close", "close it once")
+        try:
+            last = self._finish_file()
+            self.sync()
+            if self._sync_error is not None:
+                raise self._sync_error
+            topics = [topic.entry for topic in self._topics.values()]
+            document = information(topics, [*self._finished, last], self.ros_distro, self._custom_data)
+            write_synced(self.working / METADATA_FILE, dump({"rosbag2_bagfile_information": document}))
+        except OSError:
+            self.abort()
+            raise
+        with self._descriptors:
+            self._state = "finished"
+            self._file.close()
 
     def close(self, sidecars: Mapping[str, str] | None = None, *, destination: Path | None = None) -> Path:
         """Finish the bag, add `sidecars` {file name: text}, rename, and give the final path.
 
-        `destination` replaces `path` (a discarded recording is kept elsewhere, not deleted).
+        `destination` replaces `path` (a discarded recording is kept elsewhere, not deleted). Raises OSError where
+        the disk fails: what could be written is then in the working directory.
         """
-        if not self._open:
-            raise AutofocusError(f"bag {self.path}", "closed already", "one close", "close it once")
-        self._open = False
+        if self._state != "finished":
+            self.finish()
         target = Path(destination) if destination is not None else self.path
-        information = self._information()
-        self._mcap.add_metadata("rosbag2", {"serialized_metadata": _dump(information)})
-        self._mcap.finish()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        texts = {"metadata.yaml": _dump({"rosbag2_bagfile_information": information}), **(sidecars or {})}
-        for name, text in texts.items():
-            write_synced(self.working / name, text)
-        _sync_folder(self.working)
+        try:
+            for name, text in (sidecars or {}).items():
+                self._check_sidecar(name)
+                write_atomic(self.working / name, text)
+            sync_folder(self.working)
+            self._publish(target)
+        finally:
+            self._let_go()
+        return target
+
+    def _publish(self, target: Path) -> None:
+        """Rename the working directory to `target`."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and not self._replace:
             raise AutofocusError(
@@ -167,17 +308,25 @@ class BagWriter:
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)
         self.working.rename(target)
-        _sync_folder(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
-        return target
+        sync_folder(target.parent)
+        if self._replace:
+            shutil.rmtree(old, ignore_errors=True)
 
     def abort(self) -> None:
         """Let go of the files and leave the working directory as it is, unfinished, for recovery."""
-        if self._open:
-            self._open = False
+        if self._state == "writing":
             with contextlib.suppress(OSError):  # the disk may be full: what is there, is there
-                self._mcap.flush()
-            self._file.close()
+                self._file.flush()
+        if self._state != "closed":
+            self._let_go()
+
+    def _let_go(self) -> None:
+        with self._descriptors:
+            for file in (*self._unsynced, self._file):
+                file.close()
+            self._unsynced.clear()
+            self._state = "closed"
+            os.close(self._lock)
 
     def __enter__(self) -> BagWriter:
         return self
@@ -185,96 +334,23 @@ class BagWriter:
     def __exit__(self, exc_type: object, exc: object, trace: object) -> None:
         if exc_type is not None:
             self.abort()
-        elif self._open:
+        elif self._state == "writing":
             self.close()
 
-    def _information(self) -> dict[str, Any]:
-        """The metadata in rosbag2's own order of keys (rosbag2_storage/yaml.hpp, version 9)."""
-        count = sum(topic.count for topic in self._topics.values())
-        start = {"nanoseconds_since_epoch": self._start_ns or 0}
-        duration = {"nanoseconds": (self._end_ns or 0) - (self._start_ns or 0)}
-        return {
-            "version": METADATA_VERSION,
-            "storage_identifier": "mcap",
-            "duration": duration,
-            "starting_time": start,
-            "message_count": count,
-            "topics_with_message_count": [
-                {
-                    "topic_metadata": {
-                        "name": name,
-                        "type": topic.type,
-                        "serialization_format": "cdr",
-                        "offered_qos_profiles": topic.qos,
-                        "type_description_hash": topic.type_hash,
-                    },
-                    "message_count": topic.count,
-                }
-                for name, topic in self._topics.items()
-            ],
-            "compression_format": "",
-            "compression_mode": "",
-            "relative_file_paths": [self.storage_name],
-            "files": [
-                {
-                    "path": self.storage_name,
-                    "starting_time": dict(start),
-                    "duration": dict(duration),
-                    "message_count": count,
-                }
-            ],
-            "custom_data": self._custom_data or None,
-            "ros_distro": self.ros_distro,
-        }
 
+def is_being_written(working: str | Path) -> bool:
+    """Whether a living process is writing (or rebuilding) this working directory; False where there is none.
 
-def qos_profile(
-    *, reliability: str = "reliable", durability: str = "volatile", history: str = "keep_last", depth: int = 10
-) -> dict[str, Any]:
-    """One profile as rosbag2 version 9 writes it: policies by name, durations {sec, nsec}, infinite by default."""
-    infinite = {"sec": 9223372036, "nsec": 854775807}
-    return {
-        "history": history,
-        "depth": depth,
-        "reliability": reliability,
-        "durability": durability,
-        "deadline": dict(infinite),
-        "lifespan": dict(infinite),
-        "liveliness": "automatic",
-        "liveliness_lease_duration": dict(infinite),
-        "avoid_ros_namespace_conventions": False,
-    }
-
-
-def write_synced(path: Path, text: str) -> None:
-    """Write a text file and wait until it is on the disk."""
-    with path.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a text file: whoever reads it sees the old one or the new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    write_synced(temporary, text)
-    temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+    The writer holds a lock on the directory, which the system lets go when the process ends, however it ends.
+    """
     try:
-        os.fsync(handle)
+        handle = os.open(working, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     finally:
         os.close(handle)
-
-
-def _dump(document: object) -> str:
-    # Without a width limit PyYAML folds the type hashes; aliases are not what yaml-cpp writes either.
-    return yaml.dump(document, Dumper=_PlainDumper, sort_keys=False, width=1 << 20)
-
-
-class _PlainDumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: object) -> bool:
-        return True
+    return False

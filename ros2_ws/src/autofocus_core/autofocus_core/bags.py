@@ -18,9 +18,10 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_
 from rosbags.typesys.store import Typestore
 
 from autofocus_core import messages as standard
-from autofocus_core.bag_recovery import RecoveredReader
-from autofocus_core.bag_writer import BagWriter, qos_profile
+from autofocus_core.bag_metadata import qos_profile
+from autofocus_core.bag_writer import BagWriter
 from autofocus_core.errors import AutofocusError
+from autofocus_core.recovered_reader import RecoveredReader
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError
