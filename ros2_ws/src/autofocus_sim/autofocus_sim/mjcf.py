@@ -1,4 +1,7 @@
-"""The MuJoCo model as text: table, arm, gripper and every object any condition can show. Units: m, kg, rad, s."""
+"""The MuJoCo model as text: table, arm, gripper and every object any condition can show. Units: m, kg, rad, s.
+
+`python -m autofocus_sim.mjcf > config/sim_arm.xml` writes the arm alone, for kinematics.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ MATE_HALF_M = (0.032, 0.032, 0.034)
 PLATE_RADIUS_M = 0.055
 PLATE_HALF_HEIGHT_M = 0.004
 LAMP_HALF_M = (0.022, 0.038, 0.03)
+#: From the wrist_angle axis to the wrist_rotate joint, along the hand.
+ROTATE_AT_M = 0.065
 
 #: Camera in front of the robot, looking back at it over the work area; the image's right is the robot's left (+y).
 CAMERA_POSITION_M = np.array([0.88, 0.0, 0.64])
@@ -54,14 +59,7 @@ def build_xml(image_size: tuple[int, int]) -> str:
   </asset>
   <default>
     <geom friction="1 0.01 0.001" solref="0.006 1"/>
-    <default class="arm">
-      <geom rgba="0.16 0.17 0.19 1" contype="0" conaffinity="0"/>
-      <joint armature="0.05" damping="0.3"/>
-    </default>
-    <default class="finger">
-      <joint type="slide" armature="0.05" damping="1" range="{arm.LOWER[5]} {arm.UPPER[5]}"/>
-      <geom friction="2 0.05 0.002" condim="4" solref="0.006 1"/>
-    </default>
+{_arm_defaults()}
   </default>
   <worldbody>
     <light name="sun" directional="true" pos="0.3 0.4 2" dir="-0.2 -0.35 -1" diffuse="0.55 0.55 0.55"
@@ -104,10 +102,46 @@ def build_xml(image_size: tuple[int, int]) -> str:
 """
 
 
-def _arm_xml() -> str:
+def build_arm_xml() -> str:
+    """MJCF of the arm alone, with a site `tip` between the finger pads. One finger's joint is called as the gripper in
+    the robot file, the other follows it."""
+    xml = _arm_xml(f'''
+                <site name="tip" pos="{_numbers((arm.HAND_M - ROTATE_AT_M, 0, 0))}"/>''')
+    xml = xml.replace('<joint name="left_finger"', f'<joint name="{arm.GRIPPER_JOINT}"')
+    return f"""<!-- The simulated arm, for kinematics. Written by `python -m autofocus_sim.mjcf`; a test holds both equal. -->
+<mujoco model="sim_arm">
+  <compiler angle="radian" autolimits="true"/>
+  <asset>
+    <material name="fingertip" rgba="1.0 0.48 0.0 1"/>
+  </asset>
+  <default>
+{_arm_defaults()}
+  </default>
+  <worldbody>
+{xml}
+  </worldbody>
+  <equality>
+    <joint joint1="right_finger" joint2="{arm.GRIPPER_JOINT}"/>
+  </equality>
+</mujoco>
+"""
+
+
+def _arm_defaults() -> str:
+    return f"""    <default class="arm">
+      <geom rgba="0.16 0.17 0.19 1" contype="0" conaffinity="0"/>
+      <joint armature="0.05" damping="0.3"/>
+    </default>
+    <default class="finger">
+      <joint type="slide" armature="0.05" damping="1" range="{arm.LOWER[5]} {arm.UPPER[5]}"/>
+      <geom friction="2 0.05 0.002" condim="4" solref="0.006 1"/>
+    </default>"""
+
+
+def _arm_xml(tip: str = "") -> str:
     """The arm, gravity compensated throughout. Its links do not collide, its palm and fingers do."""
     up, forward = arm.UPPER_ARM_UP_M, arm.UPPER_ARM_FORWARD_M
-    rotate_at = 0.065
+    rotate_at = ROTATE_AT_M
     return f"""    <body name="base" childclass="arm">
       <geom type="cylinder" size="0.06 0.03" pos="0 0 0.03"/>
       <body name="waist" gravcomp="1">
@@ -126,7 +160,7 @@ def _arm_xml() -> str:
               <body name="wrist_rotate" pos="{rotate_at} 0 0" gravcomp="1">
                 <joint name="wrist_rotate" axis="1 0 0" range="{arm.LOWER[4]} {arm.UPPER[4]}"/>
                 <geom name="palm" type="box" size="0.012 0.040 0.014" pos="0.030 0 0" mass="0.1"
-                      contype="1" conaffinity="1"/>
+                      contype="1" conaffinity="1"/>{tip}
 {_finger_xml("left_finger", 1, arm.HAND_M - rotate_at)}
 {_finger_xml("right_finger", -1, arm.HAND_M - rotate_at)}
               </body>
@@ -160,3 +194,7 @@ def _camera_axes() -> str:
 
 def _numbers(values) -> str:
     return " ".join(f"{value:.6g}" for value in values)
+
+
+if __name__ == "__main__":
+    print(build_arm_xml(), end="")
