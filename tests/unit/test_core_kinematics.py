@@ -21,7 +21,8 @@ from sim_config import CONFIG
 ROBOT = load_robot(CONFIG / "sim_arm.yaml")
 URDF = """<robot name="two_links">
   <link name="base"><visual><geometry><mesh filename="package://nowhere/base.dae"/></geometry></visual></link>
-  <link name="upper"><inertial><mass value="1"/><inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial></link>
+  <link name="upper">
+    <inertial><mass value="1"/><inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial></link>
   <link name="lower"/><link name="tool0"/><link name="left"/><link name="right"/>
   <joint name="waist" type="revolute"><parent link="base"/><child link="upper"/><axis xyz="0 0 1"/>
     <limit lower="-3" upper="3" effort="1" velocity="1"/></joint>
@@ -38,8 +39,7 @@ URDF = """<robot name="two_links">
 
 def two_links(path, tip="tool0", joints=("waist", "elbow"), unit="rad"):
     """A robot whose arm is the URDF's, at `path`."""
-    by_name = {joint.name: joint for joint in ROBOT.all_joints}
-    arm_joints = tuple(dataclasses.replace(by_name.get(name, by_name["waist"]), name=name, unit=unit) for name in joints)
+    arm_joints = tuple(dataclasses.replace(ROBOT.joints[0], name=name, unit=unit) for name in joints)
     return dataclasses.replace(ROBOT, joints=arm_joints, kinematics=Model(str(path), tip))
 
 

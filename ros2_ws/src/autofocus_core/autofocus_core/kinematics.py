@@ -111,7 +111,7 @@ class Kinematics:
         if kind != wanted:
             raise AutofocusError(
                 f"{self._where}: joint {joint.name}",
-                f"a {kinds(kind).name.removeprefix('mjJNT_').lower()} joint in the model, unit {joint.unit} in the YAML",
+                f"{kinds(kind).name.removeprefix('mjJNT_').lower()} in the model, unit {joint.unit} in the YAML",
                 "hinge (revolute) for rad, slide (prismatic) for m",
                 "correct the unit, or the model",
             )

@@ -108,7 +108,7 @@ def build_arm_xml() -> str:
     xml = _arm_xml(f'''
                 <site name="tip" pos="{_numbers((arm.HAND_M - ROTATE_AT_M, 0, 0))}"/>''')
     xml = xml.replace('<joint name="left_finger"', f'<joint name="{arm.GRIPPER_JOINT}"')
-    return f"""<!-- The simulated arm, for kinematics. Written by `python -m autofocus_sim.mjcf`; a test holds both equal. -->
+    return f"""<!-- The simulated arm, for kinematics. Written by `python -m autofocus_sim.mjcf`. -->
 <mujoco model="sim_arm">
   <compiler angle="radian" autolimits="true"/>
   <asset>
