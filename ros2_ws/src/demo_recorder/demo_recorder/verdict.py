@@ -21,6 +21,16 @@ class _Finding:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A figure of a stream, what it means, and how it is shown with its limit."""
+
+    threshold: Threshold
+    value: float
+    words: str
+    show: Callable[[float], str]
+
+
 def judge(meta: EpisodeMeta, rules: QualityRules, required: Collection[str]) -> Verdict:
     """The grade of the worst finding, and all findings in words, the worst first.
 
@@ -28,10 +38,11 @@ def judge(meta: EpisodeMeta, rules: QualityRules, required: Collection[str]) -> 
     (stamps before and after do not compare), a `required` topic without messages, less than `min_duration_s`.
     The thresholds are for streams with an expected rate.
     """
-    findings = [*_whole(meta, rules, required)]
+    findings = list(_whole(meta, rules, required))
     for topic, stream in meta.streams.items():
         if stream.count and stream.expected_rate_hz is not None:
-            findings += [found for rule in _RULES if (found := rule(topic, stream, stream.expected_rate_hz, rules))]
+            for figure in _figures(stream, stream.expected_rate_hz, rules):
+                findings += _against_threshold(topic, figure)
     findings.sort(key=lambda finding: (-_GRADES.index(finding.grade), -finding.weight))
     return Verdict(findings[0].grade if findings else "good", tuple(finding.text for finding in findings))
 
@@ -54,87 +65,48 @@ def _whole(meta: EpisodeMeta, rules: QualityRules, required: Collection[str]) ->
         yield _bad(2, f"only {duration_s:.2f} s long (at least {rules.min_duration_s:g} s)")
 
 
-def _missing(topic: str, stream: StreamQuality, rate_hz: float, rules: QualityRules) -> _Finding | None:
-    """`missing` is seen in the stamps, `lost` and `refused` were told: they overlap, so the greater count holds."""
+def _figures(stream: StreamQuality, rate_hz: float, rules: QualityRules) -> Iterator[_Figure]:
+    """What is judged of a stream with messages and an expected rate."""
+
+    def in_ms(periods: float) -> str:
+        return f"{1000 * periods / rate_hz:.{0 if periods > 1 else 1}f} ms"
+
+    # Seen in the stamps, and told by publishers and queue: they overlap, so the greater count holds.
     missing = max(stream.missing, stream.drops)
     total = stream.count + missing
-    known = [f"{stream.lost} lost on the way"] if stream.lost else []
-    known += [f"{stream.refused} refused because the disk was too slow"] if stream.refused else []
+    told = f" ({stream.lost} lost on the way)" if stream.lost else ""
+    told += f" ({stream.refused} refused, the disk was too slow)" if stream.refused else ""
+    yield _Figure(rules.missing_share, missing / total, f"{missing} of {total} messages missing{told}", _percent)
 
-    def text(limit: str) -> str:
-        return f"{topic}: {missing} of {total} messages missing ({'; '.join([f'{_percent(missing / total)}, {limit}', *known])})"
+    words = f"{stream.achieved_rate_hz:.1f} Hz instead of {rate_hz:g} Hz"
+    yield _Figure(rules.rate_deficit, 1.0 - stream.achieved_rate_hz / rate_hz, words, lambda v: f"{_percent(v)} less")
 
-    return _against(rules.missing_share, missing / total, text, _percent)
+    gap_periods = stream.longest_gap_ms * rate_hz / 1000
+    yield _Figure(rules.longest_gap_periods, gap_periods, "a gap in the data", in_ms)
 
+    words = f"irregular, its intervals of {1000 / rate_hz:.0f} ms vary"
+    yield _Figure(rules.jitter_share, stream.jitter_ms * rate_hz / 1000, words, in_ms)
 
-def _deficit(topic: str, stream: StreamQuality, rate_hz: float, rules: QualityRules) -> _Finding | None:
-    share = 1.0 - stream.achieved_rate_hz / rate_hz
-
-    def text(limit: str) -> str:
-        return f"{topic}: {stream.achieved_rate_hz:.1f} Hz instead of {rate_hz:g} Hz ({_percent(share)} less, {limit})"
-
-    return _against(rules.rate_deficit, share, text, _percent)
-
-
-def _longest_gap(topic: str, stream: StreamQuality, rate_hz: float, rules: QualityRules) -> _Finding | None:
-    def show(periods: float) -> str:
-        return f"{periods * 1000 / rate_hz:.0f} ms"
-
-    def text(limit: str) -> str:
-        return f"{topic}: nothing for {show(stream.longest_gap_ms * rate_hz / 1000)} ({limit})"
-
-    return _against(rules.longest_gap_periods, stream.longest_gap_ms * rate_hz / 1000, text, show)
-
-
-def _jitter(topic: str, stream: StreamQuality, rate_hz: float, rules: QualityRules) -> _Finding | None:
-    def show(periods: float) -> str:
-        return f"{periods * 1000 / rate_hz:.1f} ms"
-
-    def text(limit: str) -> str:
-        return f"{topic}: irregular, intervals of {1000 / rate_hz:.1f} ms vary by {stream.jitter_ms:.1f} ms ({limit})"
-
-    return _against(rules.jitter_share, stream.jitter_ms * rate_hz / 1000, text, show)
-
-
-def _stamps(topic: str, stream: StreamQuality, rate_hz: float, rules: QualityRules) -> _Finding | None:
     faults = stream.stamp_faults
-    share = faults.total / stream.count
-    kinds = ("zero", faults.zero), ("twice the same", faults.duplicate), ("backwards", faults.backwards)
-    counted = ", ".join(f"{count} {kind}" for kind, count in (*kinds, ("in the future", faults.future)) if count)
+    kinds = {"zero": faults.zero, "repeated": faults.duplicate, "backwards": faults.backwards, "future": faults.future}
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+    words = f"{faults.total} of {stream.count} time stamps wrong: {counted}"
+    yield _Figure(rules.stamp_fault_share, faults.total / stream.count, words, _percent)
 
-    def text(limit: str) -> str:
-        return f"{topic}: {faults.total} of {stream.count} time stamps are wrong: {counted} ({_percent(share)}, {limit})"
-
-    return _against(rules.stamp_fault_share, share, text, _percent)
-
-
-def _latency(topic: str, stream: StreamQuality, rate_hz: float, rules: QualityRules) -> _Finding | None:
-    if stream.latency is None:
-        return None
-
-    def text(limit: str) -> str:
-        return f"{topic}: arrives late, 1 message in 100 after more than {show(late_ms)} ({limit})"
-
-    def show(value_ms: float) -> str:
-        return f"{value_ms:.0f} ms"
-
-    late_ms = stream.latency.p99_ms
-    return _against(rules.latency_ms, late_ms, text, show)
+    if stream.latency is not None:
+        words = "arrives late, 1 message in 100 even later than this"
+        yield _Figure(rules.latency_ms, stream.latency.p99_ms, words, lambda value_ms: f"{value_ms:.0f} ms")
 
 
-_RULES = (_missing, _deficit, _longest_gap, _jitter, _stamps, _latency)
-
-
-def _against(
-    threshold: Threshold, value: float, text: Callable[[str], str], show: Callable[[float], str]
-) -> _Finding | None:
-    """Nothing where the value is good; `text` is given the limit that it is beyond."""
-    if value <= threshold.good:
-        return None
-    grade, better, limit = "usable", "good", threshold.good
-    if value > threshold.usable:
-        grade, better, limit = "bad", "usable", threshold.usable
-    return _Finding(grade, 1.0 - limit / value, text(f"{better} up to {show(limit)}"))
+def _against_threshold(topic: str, figure: _Figure) -> list[_Finding]:
+    """One finding, or none where the figure is good."""
+    if figure.value <= figure.threshold.good:
+        return []
+    grade, better, limit = "usable", "good", figure.threshold.good
+    if figure.value > figure.threshold.usable:
+        grade, better, limit = "bad", "usable", figure.threshold.usable
+    text = f"{topic}: {figure.words} ({figure.show(figure.value)}, {better} up to {figure.show(limit)})"
+    return [_Finding(grade, 1.0 - limit / figure.value, text)]
 
 
 def _bad(weight: float, text: str) -> _Finding:
