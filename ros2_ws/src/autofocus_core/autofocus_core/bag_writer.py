@@ -17,7 +17,8 @@ from autofocus_core import messages
 from autofocus_core.bag_metadata import FileEntry, TopicEntry, dump, information, qos_profile
 from autofocus_core.errors import AutofocusError
 from autofocus_core.files import sync_folder, write_atomic, write_synced
-from autofocus_core.mcap_file import COMPRESSIONS, McapFile
+from autofocus_core.mcap_chunk import COMPRESSIONS
+from autofocus_core.mcap_file import McapFile
 
 __all__ = ["BagWriter", "is_being_written", "qos_profile", "write_atomic", "write_synced"]
 
@@ -93,7 +94,7 @@ class BagWriter:
             self._lock = os.open(self.working, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._unsynced_folders = {self.working, *(folder.parent for folder in made)}
-            self._file = McapFile(self.working / self.storage_name, compression)
+            self._file = self._next_file()
         except OSError as error:
             raise AutofocusError(
                 f"bag {self.path}", error.strerror or str(error), "a writable folder", "choose another output folder"
@@ -193,7 +194,7 @@ class BagWriter:
             self._unsynced.append(self._file)
             self._finished.append(finished)
             self._finished_bytes += self._file.size
-            self._file = McapFile(self.working / self.storage_name, self._compression)
+            self._file = self._next_file()
             self._unsynced_folders.add(self.working)
             waiting = len(self._unsynced)
         for topic in self._topics.values():
@@ -201,13 +202,22 @@ class BagWriter:
         if waiting > MAX_UNSYNCED:
             self.sync()
 
+    def _next_file(self) -> McapFile:
+        name = self.storage_name
+        topics = [replace(topic.entry, count=0) for topic in self._topics.values()]
+        record = self._record(topics, FileEntry(name, 0, None, None))
+        return McapFile(self.working / name, self._compression, record)
+
     def _finish_file(self) -> FileEntry:
         file = self._file
         entry = FileEntry(file.path.name, sum(file.counts.values()), file.start_ns, file.end_ns)
         topics = [replace(t.entry, count=file.counts.get(t.channel, 0)) for t in self._topics.values()]
-        document = information(topics, [entry], self.ros_distro, self._custom_data)
-        file.finish({"serialized_metadata": dump(document)})
+        file.finish(self._record(topics, entry))
         return entry
+
+    def _record(self, topics: list[TopicEntry], file: FileEntry) -> dict[str, str]:
+        """The metadata record of one file: as rosbag2 does, at its start and, complete, at its end."""
+        return {"serialized_metadata": dump(information(topics, [file], self.ros_distro, self._custom_data))}
 
     def flush(self, *, sync: bool = False) -> None:
         """Close the chunk in hand and give it to the system: from here on it survives the end of this process."""
@@ -226,7 +236,7 @@ class BagWriter:
                     return
                 finished, self._unsynced = self._unsynced, []
                 folders, self._unsynced_folders = self._unsynced_folders, set()
-                current = self._file.handle()
+                current = os.dup(self._file.fileno())
             try:
                 for file in finished:
                     os.fsync(file.fileno())
