@@ -8,7 +8,15 @@ import pytest
 from autofocus_core.episode import content_hash, load_episode
 from autofocus_core.episode_meta import EpisodeMeta, Trim
 from autofocus_core.errors import AutofocusError
-from demo_recorder.trimming import clear_trim, estimated_limits, find_motion, joint_speeds, noise_limits, trim_by_hand, trim_idle
+from demo_recorder.trimming import (
+    clear_trim,
+    estimated_limits,
+    find_motion,
+    joint_speeds,
+    noise_limits,
+    trim_by_hand,
+    trim_idle,
+)
 
 MS, T0 = samples.MS, samples.T0_NS
 S = 10**9
@@ -23,7 +31,7 @@ def positions_at(t_s, moves):
 
 
 def write(path, moves, seconds=10.0, noise=0.0, step=0.0, rate=100, sidecar=True):
-    """An episode of joint states at `rate` Hz; `noise` in rad or m, `step`: positions are multiples of it, flickering."""
+    """An episode of joint states at `rate` Hz; `noise` in rad or m, `step` of the encoders, flickering."""
     random = np.random.default_rng(1)
     messages = []
     for k in range(int(seconds * rate) + 1):
