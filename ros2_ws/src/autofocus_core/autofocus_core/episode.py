@@ -71,7 +71,7 @@ def load_episode(path: str | Path, robot: Robot | None = None) -> Episode:
     storage_files(path)
     sidecar = path / EPISODE_SIDECAR
     meta = read_meta(sidecar) if sidecar.is_file() else None
-    if robot is not None and meta is not None and meta.robot != robot.name:
+    if robot is not None and meta is not None and meta.robot not in ("", robot.name):
         raise AutofocusError(
             f"episode {path}",
             f"recorded from robot {meta.robot!r}",
@@ -86,13 +86,18 @@ def list_episodes(folder: str | Path, robot: Robot | None = None) -> list[Episod
 
     Raises AutofocusError where there are none.
     """
+    return [load_episode(path, robot) for path in episode_paths(folder)]
+
+
+def episode_paths(folder: str | Path) -> list[Path]:
+    """Where the finished episodes in `folder` lie, by name; see :func:`list_episodes`. Opens none of them."""
     folder = Path(folder)
     if not folder.exists():
         raise AutofocusError(
             f"episodes in {folder}", "does not exist", "a folder of episodes", "record some, or correct the path"
         )
     if folder.is_file() or (folder / "metadata.yaml").is_file():
-        return [load_episode(folder, robot)]
+        return [folder]
     found = [entry for entry in sorted(folder.iterdir()) if _is_episode(entry)]
     if not found:
         raise AutofocusError(
@@ -101,7 +106,7 @@ def list_episodes(folder: str | Path, robot: Robot | None = None) -> list[Episod
             "directories with a metadata.yaml",
             "record demonstrations there, or give the folder that has them",
         )
-    return [load_episode(entry, robot) for entry in found]
+    return found
 
 
 def list_unfinished(folder: str | Path) -> list[Path]:

@@ -51,9 +51,10 @@ class Latency:
 class StreamQuality:
     """What was recorded of a topic. Rates in Hz (expected: None where nobody said it), intervals by header stamps.
 
-    `jitter_ms`: standard deviation of the intervals; `gaps`: intervals longer than 1.5 expected periods; `missing`:
-    messages that should have been in those gaps; `lost`: messages that the middleware knows did not arrive;
-    `refused`: messages that arrived and were not written. `latency` is None for types without a header.
+    `jitter_ms`: standard deviation of the intervals; `gaps`: intervals longer than 1.5 expected periods, and silence at
+    the end; `missing`: messages that should have been between the stamps around those gaps; `lost`: messages that the
+    middleware knows did not arrive; `refused`: messages that arrived and were not written. `latency` is None for types
+    without a header.
     """
 
     type: str
@@ -108,6 +109,7 @@ class Trim:
 class EpisodeMeta:
     """The sidecar. `start_ns` and `end_ns` are on the ROS clock; `stop_reason` is "requested" or says what happened.
 
+    `robot` and `robot_hash` are "" where nobody knows: a foreign recording that was recovered.
     `devices` {topic: JSON object}: what cameras say of themselves (serial, how their time was mapped).
     """
 
@@ -153,8 +155,8 @@ def read_meta(sidecar: Path) -> EpisodeMeta:
         id=fields.text("id"),
         task=_any_text(fields, "task"),
         instruction=_any_text(fields, "instruction"),
-        robot=fields.text("robot"),
-        robot_hash=fields.text("robot_hash"),
+        robot=_any_text(fields, "robot"),
+        robot_hash=_any_text(fields, "robot_hash"),
         outcome=fields.choice("outcome", OUTCOMES),
         note=_any_text(fields, "note"),
         start_ns=fields.integer("start_ns", minimum=0),
