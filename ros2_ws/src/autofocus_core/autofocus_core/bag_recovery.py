@@ -13,7 +13,7 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.recovered_reader import RecoveredReader
 
 #: Lies in a working directory that rebuild() makes: such a one may be removed and made again.
-_MARK = ".rebuild"
+REBUILD_MARK = ".rebuild"
 _SUFFIX = ".partial"
 
 
@@ -43,7 +43,7 @@ def rebuild(
     reader = RecoveredReader([file for file in storage_files(working) if file.suffix == ".mcap"])
     writer = BagWriter(target, working_suffix=_SUFFIX)
     try:
-        writer.put_sidecar(_MARK, f"made by rebuild from {working}\n")
+        writer.put_sidecar(REBUILD_MARK, f"made by rebuild from {working}\n")
         for connection in reader.connections:
             writer.add_topic(connection.topic, connection.msgtype)
         for connection, receive_ns, raw in reader.messages(reader.connections):
@@ -51,7 +51,7 @@ def rebuild(
         writer.finish()
         with open_bag(writer.working) as bag:
             texts = dict(sidecars(bag))
-        (writer.working / _MARK).unlink()
+        (writer.working / REBUILD_MARK).unlink()
         writer.close(texts)
     except BaseException:
         writer.abort()
@@ -63,7 +63,7 @@ def rebuild(
 
 def _remove_leftover(partial: Path, working: Path) -> None:
     """Remove what a rebuild that was killed has left; nothing else."""
-    if partial.exists() and partial.resolve() != working.resolve() and (partial / _MARK).is_file():
+    if partial.exists() and partial.resolve() != working.resolve() and (partial / REBUILD_MARK).is_file():
         if is_being_written(partial):
             raise AutofocusError(
                 f"bag {partial}", "is being rebuilt", "one rebuild at a time", "wait for the other one"
