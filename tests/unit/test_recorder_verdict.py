@@ -75,7 +75,7 @@ def test_a_stream_that_nobody_gave_a_rate_is_not_judged():
     [
         ({"stop_reason": "interrupted"}, "interrupted"),
         ({"stop_reason": "error: No space left on device"}, "No space left on device"),
-        ({"stop_reason": "type change: /image"}, "type change: /image"),
+        ({"stop_reason": "type change: /image"}, "ended with a type change: /image"),
         ({"events": (Event("clock_step", "", 5, 5, "+3600.0 s"),)}, "the clock was set during the recording (+3600"),
         ({"end_ns": 400_000_000}, "only 0.40 s long (at least 1 s)"),
     ],
@@ -106,7 +106,7 @@ def test_the_worst_comes_first():
     meta = dataclasses.replace(META, streams=streams, stop_reason="error: disk full")
     found = judge(meta, RULES, ["/image", "/action"])
     assert [reason.split(" (")[0] for reason in found.reasons] == [
-        "the recording ended by itself: error: disk full",
+        "the recording ended with an error: disk full",
         "/action: no message at all",
         "/joint_states: 800 of 1000 messages missing",
         "/joint_states: a gap in the data",

@@ -52,7 +52,8 @@ def _whole(meta: EpisodeMeta, rules: QualityRules, required: Collection[str]) ->
     if meta.stop_reason == INTERRUPTED:
         yield _bad(5, "the recording was interrupted: the recorder or the machine was killed")
     elif meta.stop_reason.startswith(("error", "type change")):
-        yield _bad(5, f"the recording ended by itself: {meta.stop_reason}")
+        article = "an" if meta.stop_reason.startswith("e") else "a"
+        yield _bad(5, f"the recording ended with {article} {meta.stop_reason}")
     for event in meta.events:
         if event.kind == "clock_step":
             detail = f" ({event.detail})" if event.detail else ""
