@@ -1,0 +1,1 @@
+"""Parts of the recorder's benchmark and soak test."""

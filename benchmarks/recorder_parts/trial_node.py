@@ -1,0 +1,197 @@
+"""One trial: start publishers and a recorder, let it record, stop it, and account for every message.
+
+Talks to a recorder by its services and, where it has one, its ~/status, as anybody could.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from autofocus_cli.demo.cell_client_node import CellClient
+from autofocus_cli.demo.processes import Process, ProcessGroup
+from autofocus_core.errors import AutofocusError
+from diagnostic_msgs.msg import DiagnosticArray
+
+from recorder_parts.audit import Account, audit, storage_files
+from recorder_parts.meters import Copy, MemorySampler, copy_files, cpu_s
+from recorder_parts.peer_node import NODE as PEER_NODE
+from recorder_parts.peer_node import STYLES as PEER_STYLES
+from recorder_parts.workloads import Stream, Workload, write_configuration
+
+OURS = "autofocus"
+STYLES = (OURS, *PEER_STYLES)
+NODES = {OURS: "demo_recorder", **dict.fromkeys(PEER_STYLES, PEER_NODE)}
+MEMORY_PERIOD_S = 0.2
+#: Publishers and recorder have found each other and are past their imports: what follows is steady.
+WARM_UP_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one recording cost and kept. `copy`: the same bytes copied by cp (for our own recordings)."""
+
+    style: str
+    workload: str
+    seconds: float
+    cpu_s: float
+    publisher_cpu_s: float
+    stop_s: float
+    memory_total: int
+    memory_private: int
+    queue_peak: int | None
+    accounts: tuple[Account, ...]
+    copy: Copy | None
+
+    @property
+    def bytes(self) -> int:
+        """Payload bytes in the bag."""
+        return sum(account.bytes for account in self.accounts)
+
+    @property
+    def cpu_s_per_gb(self) -> float:
+        """CPU time of the recorder's process for each GB (1e9) recorded, until the stop was answered."""
+        return self.cpu_s / self.bytes * 1e9 if self.bytes else float("inf")
+
+    @property
+    def rate_mb_s(self) -> float:
+        """Payload recorded per second."""
+        return self.bytes / self.seconds / 1e6
+
+    @property
+    def rate_share(self) -> float:
+        """What the slowest publisher achieved of its nominal rate."""
+        return min(account.rate_share for account in self.accounts)
+
+    def total(self, field: str, type_: str | None = None, streams: tuple[Stream, ...] = ()) -> int:
+        """Sum of a field of the accounts, of the topics of one type."""
+        wanted = {stream.topic for stream in streams if stream.type == type_}
+        return sum(getattr(a, field) for a in self.accounts if type_ is None or a.topic in wanted)
+
+
+class Client(CellClient):
+    """Calls a recorder's services and remembers the longest write queue that its status told of."""
+
+    def __init__(self) -> None:
+        super().__init__("bench_client")
+        self.queue_peak: int | None = None
+        self.node.create_subscription(DiagnosticArray, "/demo_recorder/status", self._on_status, 10)
+
+    def _on_status(self, message: DiagnosticArray) -> None:
+        for status in message.status[:1]:
+            for pair in status.values:
+                if pair.key == "queue_bytes" and pair.value:
+                    self.queue_peak = max(self.queue_peak or 0, int(pair.value))
+
+
+@contextmanager
+def client() -> Iterator[Client]:
+    """A client with rclpy initialised, in the domain of this process's environment."""
+    rclpy.init()
+    try:
+        yield Client()
+    finally:
+        rclpy.try_shutdown()
+
+
+def streams_json(streams: tuple[Stream, ...]) -> str:
+    """Streams as an argument for a process."""
+    return json.dumps([dataclasses.asdict(stream) for stream in streams])
+
+
+def spawn_publishers(group: ProcessGroup, workload: Workload, folder: Path) -> list[tuple[Process, Path]]:
+    """One process for the cameras, one for the joints; each with the path of the report it will write."""
+    spawned = []
+    for name, streams in (("cameras", workload.cameras), ("joints", workload.streams[len(workload.cameras) :])):
+        report = folder / f"{name}.npz"
+        argv = ["python", "-m", "recorder_parts.publisher_node", streams_json(streams), "--report", report]
+        spawned.append((group.spawn(name, argv), report))
+    return spawned
+
+
+def recorder_argv(style: str, workload: Workload, folder: Path) -> list[str | Path]:
+    """The command line of a recorder."""
+    if style != OURS:
+        return ["python", "-m", "recorder_parts.peer_node", style, streams_json(workload.streams), folder / "bags"]
+    robot, task = write_configuration(workload, folder)
+    parameters = {"robot": robot, "task": task, "output": folder / "bags"}
+    pairs = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+    return ["python", "-m", "demo_recorder.node", "--ros-args", *pairs]
+
+
+def run_trial(
+    caller: Client, env: dict[str, str], style: str, workload: Workload, seconds: float, folder: Path, copy: bool
+) -> Trial:
+    """Record `seconds` of a workload; what was written is deleted again. `copy`: measure cp on the same bytes."""
+    folder.mkdir(parents=True)
+    node = f"/{NODES[style]}"
+    try:
+        with ProcessGroup(folder / "log", env) as group:
+            publishers = spawn_publishers(group, workload, folder)
+            recorder = group.spawn("recorder", recorder_argv(style, workload, folder))
+            pids = [process.popen.pid for process, _ in publishers]
+            _start(caller, group, node)
+            caller.rest(WARM_UP_S)  # of the publishers, the page cache, the recorder's first chunks
+            caller.trigger(f"{node}/stop")
+            _forget(folder / "bags")
+            caller.queue_peak = None
+            caller.trigger(f"{node}/start")
+            start_ns, begin_s = time.time_ns(), time.monotonic()
+            before_s, publishers_before_s = cpu_s(recorder.popen.pid), sum(map(cpu_s, pids))
+            with MemorySampler(MEMORY_PERIOD_S, lambda: recorder.popen.pid) as sampler:
+                caller.rest(seconds)
+                publishers_cpu_s = sum(map(cpu_s, pids)) - publishers_before_s
+                group.check()
+                stop_ns, stop_s = time.time_ns(), time.monotonic()
+                path = Path(caller.trigger(f"{node}/stop"))
+                stopped_s = time.monotonic()
+            used_s = cpu_s(recorder.popen.pid) - before_s
+            for process, _ in publishers:
+                group.end(process)
+        times_ns = _published(publishers)
+        return Trial(
+            style=style,
+            workload=workload.key,
+            seconds=stop_s - begin_s,
+            cpu_s=used_s,
+            publisher_cpu_s=publishers_cpu_s,
+            stop_s=stopped_s - stop_s,
+            memory_total=sampler.peak.total,
+            memory_private=sampler.peak.private,
+            queue_peak=caller.queue_peak,
+            accounts=tuple(audit(path, workload.streams, times_ns, start_ns, stop_ns)),
+            copy=copy_files(storage_files(path), folder / "copy") if copy else None,
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(caller: Client, group: ProcessGroup, node: str) -> None:
+    """Start, once everybody is there; where one of them has died, its own error is the one to show."""
+    try:
+        caller.trigger_when_ready(f"{node}/start")
+    except AutofocusError:
+        group.check()
+        raise
+
+
+def _published(publishers: list[tuple[Process, Path]]) -> dict[str, np.ndarray]:
+    times_ns: dict[str, np.ndarray] = {}
+    for _, report in publishers:
+        with np.load(report) as arrays:
+            times_ns |= {name: arrays[name] for name in arrays.files if name.startswith("/")}
+    return times_ns
+
+
+def _forget(folder: Path) -> None:
+    """Delete the recording of the warm-up."""
+    for entry in folder.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
