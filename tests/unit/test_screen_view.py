@@ -11,6 +11,7 @@ from demo_recorder.screen.banner import banner, banner_lines
 from demo_recorder.screen.bigtext import GLYPH_ROWS_PX, GLYPHS, big
 from demo_recorder.screen.paint import COLOURS, MONOCHROME
 from demo_recorder.screen.parts import FILLED, Tone, bar, clock, length, shorten, size, span_ms, span_s, wrapped
+from demo_recorder.screen.picture import picture
 from demo_recorder.screen.snapshot import STALE_S, DataRate, Link, Snapshot
 from demo_recorder.screen.status import Level, Row, parse_status
 from demo_recorder.screen.table import stream_lines
@@ -261,6 +262,18 @@ def test_the_footer_has_every_key_on_one_line(width):
     assert len(footer_lines(Snapshot(), 60)) == 2
 
 
+@pytest.mark.parametrize("width, height", [(80, 24), (80, 30), (120, 40), (200, 60), (40, 12)])
+@pytest.mark.parametrize("now", [
+    status(), recording(), recording(max_duration_s="60", last_grade="bad", last_reasons="; ".join("abcdefghijkl")),
+    stopped("bad", "; ".join("abcdefghijkl"), error="e", interrupted="1"),
+])
+def test_the_picture_is_as_high_as_the_terminal(now, width, height):
+    made = picture(Snapshot(status=now, events=("one", "two", "three", "four")), width, height)
+    rows = sum(len(lines) for name, lines in made.parts.items() if name != "message") + made.message_rows
+    assert rows == height or height < 24
+    assert made.message_rows == len(made.parts["message"]) or len(made.parts["streams"]) <= 4
+
+
 def test_the_data_rate_is_that_of_the_last_seconds_and_is_kept():
     rate = DataRate()
     rate.take(status())
@@ -291,7 +304,7 @@ def test_every_tone_has_a_look_and_without_colours_none_has_one():
 
 
 def test_the_view_is_plain_python():
-    code = ("import sys; import demo_recorder.screen.view, demo_recorder.screen.table, demo_recorder.screen.banner;"
+    code = ("import sys; import demo_recorder.screen.picture;"
             "sys.exit(any(name in sys.modules for name in ('textual', 'rich', 'rclpy')))")
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 

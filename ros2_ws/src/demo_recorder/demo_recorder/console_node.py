@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -66,10 +67,10 @@ def recorder_command(options: argparse.Namespace) -> list[str]:
     command = [sys.executable, "-m", "demo_recorder.node", "--ros-args"]
     for name in PARAMETERS:
         value = getattr(options, name)
-        if value is not None:
-            command += ["-p", f"{name}:={value}"]
+        if value is not None:  # JSON is YAML: a folder called 2026 stays a text
+            command += ["-p", f"{name}:={json.dumps(value)}"]
     if options.extra_topic:
-        command += ["-p", f"extra_topics:=[{', '.join(options.extra_topic)}]"]
+        command += ["-p", f"extra_topics:={json.dumps(options.extra_topic)}"]
     return command
 
 

@@ -16,22 +16,17 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.message import Message
 
-from demo_recorder.screen.banner import banner, banner_lines
 from demo_recorder.screen.client import Answer, Client, Process
 from demo_recorder.screen.dialogs import Help, Log, Note, Question
 from demo_recorder.screen.layout import STYLE, Block
+from demo_recorder.screen.picture import EVENTS_ROOMY, picture
 from demo_recorder.screen.snapshot import DataRate, Link, Snapshot
 from demo_recorder.screen.status import Status
-from demo_recorder.screen.table import stream_lines
-from demo_recorder.screen.view import footer_lines, message_lines, session_lines, title_line
 
 #: Looks at the age of the status and at the process; drawn is only what changed.
 TICK_S = 0.5
 #: A recorder that tells of many events in a row is not drawn more often than this.
 DRAW_PERIOD_S = 0.2
-#: From this height on there is air between the parts, and more events.
-ROOMY_LINES = 30
-EVENTS, EVENTS_ROOMY = 3, 8
 BELL_GAP_S = 0.25
 STARTED_BELLS, STOPPED_BELLS, ALARM_BELLS = 1, 2, 3
 
@@ -111,8 +106,7 @@ class RecordApp(App[None]):
 
     def on_resize(self) -> None:
         """Everything is laid out for the size."""
-        self.screen.set_class(self.size.height >= ROOMY_LINES, "roomy")
-        self.call_after_refresh(self._draw)
+        self._draw()
 
     def end(self) -> None:
         """Leave, without a question; from any thread and from signal handlers."""
@@ -160,7 +154,6 @@ class RecordApp(App[None]):
 
     def snapshot(self) -> Snapshot:
         """What is to be shown now."""
-        roomy = self.size.height >= ROOMY_LINES
         return Snapshot(
             status=self._status,
             age_s=time.monotonic() - self._heard_s,
@@ -172,7 +165,7 @@ class RecordApp(App[None]):
             notice=self._notice,
             pending=self._pending,
             data_rate_bps=self._rate.bytes_per_s,
-            events=tuple(self._events)[: EVENTS_ROOMY if roomy else EVENTS],
+            events=tuple(self._events),
             sound=self._sound,
             rules=self._rules,
         )
@@ -182,27 +175,13 @@ class RecordApp(App[None]):
         self._drawn_s = time.monotonic()
         if not self.is_mounted or not self.screen_stack:
             return
-        snapshot, width = self.snapshot(), self.size.width
+        made = picture(self.snapshot(), self.size.width, self.size.height)
         main = self.screen_stack[0]
-        blocks = {block.id: block for block in main.query(Block)}
-        blocks["title"].show([title_line(snapshot, width)])
-        blocks["banner"].show(banner_lines(banner(snapshot), width))
-        blocks["session"].show(session_lines(snapshot, width))
-        blocks["message"].show(message_lines(snapshot, width))
-        blocks["footer"].show(footer_lines(snapshot, width))
-        status = snapshot.status
-        if status is not None:
-            # The height that the other parts leave is known once they are laid out.
-            main.call_after_refresh(self._draw_streams, blocks["streams"], snapshot)
-
-    def _draw_streams(self, block: Block, snapshot: Snapshot) -> None:
-        status = snapshot.status
-        if status is not None and block.size.height:
-            counts = status.state in ("recording", "stopped")
-            block.show(stream_lines(
-                status.streams, block.size.width, block.size.height, self._rules, counts=counts,
-                live=snapshot.live is not None,
-            ))  # fmt: skip
+        for block in main.query(Block):
+            block.show(made.parts[block.id])
+        pane = main.query_one("#messages")
+        if pane.styles.height is None or pane.styles.height.value != made.message_rows:
+            pane.styles.height = made.message_rows
 
     # Keys
 

@@ -10,13 +10,10 @@ from demo_recorder.screen.paint import COLOURS, MONOCHROME, painted
 from demo_recorder.screen.parts import Line
 
 STYLE = """
-Screen { layout: vertical; }
+Screen { layout: vertical; overflow: hidden; }
 Block { height: auto; width: 100%; text-wrap: nowrap; text-overflow: clip; }
-#streams { height: 1fr; min-height: 3; margin-top: 1; }
-#messages { height: auto; max-height: 50%; margin-top: 1; scrollbar-size-vertical: 1; }
+#messages { height: auto; scrollbar-size-vertical: 1; }
 #footer { dock: bottom; }
-.roomy #title, .roomy #session { margin-top: 1; }
-.roomy #footer { margin-top: 1; }
 ModalScreen { align: center middle; background: ansi_default; }
 .box { width: auto; max-width: 96%; height: auto; max-height: 96%; border: round ansi_default; padding: 0 1; }
 .box.warn { border: heavy ansi_red; padding: 1 2; }
