@@ -133,7 +133,7 @@ def test_what_to_do_depends_on_whose_recorder_it_is():
 def test_the_banner_says_when_it_will_stop_and_what_is_awaited():
     assert "stops by itself at 01:00, in 48 s" in banner(Snapshot(status=recording(12.3, max_duration_s="60"))).captions
     assert banner(Snapshot(status=status(), pending="start")).captions[0].startswith("start: waiting")
-    assert "s success or f failure?" in banner(Snapshot(status=stopped())).captions[0]
+    assert "success (s) or failure (f)?" in banner(Snapshot(status=stopped())).captions[0]
     assert "?" not in banner(Snapshot(status=stopped(last_outcome="success"))).captions[0]
 
 

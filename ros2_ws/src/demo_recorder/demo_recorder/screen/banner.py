@@ -38,8 +38,9 @@ def banner(snapshot: Snapshot) -> Banner:
     elif status.state == "countdown":
         made = Banner(f"starts in {max(round(status.countdown_s + 0.49), 1)}", (), Tone.ACTIVE, filled=True)
     elif status.state == "stopped":
-        judged = "" if status.last_outcome in ("success", "failure") else ": s success or f failure?"
-        captions[:0] = [f"{status.last_episode or status.episode}, {status.last_outcome or 'unknown'}{judged}"]
+        judged = status.last_outcome in ("success", "failure")
+        asked = f", {status.last_outcome}" if judged else ": success (s) or failure (f)?"
+        captions[:0] = [(status.last_episode or status.episode) + asked]
         made = Banner(status.last_grade or "stopped", (), GRADE_TONES.get(status.last_grade, Tone.PLAIN))
     elif status.state == "discarded":
         made = Banner("discarded", (), Tone.PLAIN)

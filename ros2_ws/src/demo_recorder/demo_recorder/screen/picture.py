@@ -48,7 +48,7 @@ def picture(snapshot: Snapshot, width: int, height: int) -> Picture:
     if status is not None and room:
         counts = status.state in ("recording", "stopped")
         streams = stream_lines(
-            status.streams, width, room, snapshot.rules, counts=counts, live=snapshot.live is not None
+            status.streams, width - 1, room, snapshot.rules, counts=counts, live=snapshot.live is not None
         )  # fmt: skip
     streams += [AIR] * (room - len(streams) + bool(messages))
     return Picture({**head, "streams": streams, "message": messages, "footer": footer}, rows)

@@ -109,7 +109,8 @@ def _row(
 ) -> Line:
     tone = Tone.PLAIN if stream.publishers else Tone.MUTED
     topic = Piece(shorten(stream.topic, topic_columns - 1).ljust(topic_columns), tone)
-    head = (MARKS[stream.level], Piece(" "), topic)
+    mark = MARKS[stream.level] if stream.publishers or stream.level is not Level.OK else Piece("·", Tone.MUTED)
+    head = (mark, Piece(" "), topic)
     if not stream.publishers and not stream.count:
         text = "nobody publishes it" + ("" if stream.required else "; recorded if somebody does")
         return (*head, Piece(text, Tone.BAD if stream.required else Tone.MUTED))

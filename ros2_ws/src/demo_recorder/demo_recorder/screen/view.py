@@ -116,7 +116,7 @@ def _badge(label: str, text: str, tone: Tone, width: int) -> list[Line]:
 def _verdict(status: Status, width: int) -> list[Line]:
     if not status.last_grade:
         return []
-    outcome = f", {status.last_outcome}" if status.last_outcome else ""
+    outcome = f", {status.last_outcome}" if status.last_outcome in ("success", "failure") else ""
     text = f"{status.last_episode}{outcome}"
     rows = _badge(status.last_grade, text, GRADE_TONES.get(status.last_grade, Tone.ACTIVE), width)
     for reason in status.last_reasons:
@@ -138,7 +138,7 @@ def keys(snapshot: Snapshot) -> list[tuple[str, str]]:
 def footer_lines(snapshot: Snapshot, width: int) -> list[Line]:
     """The keys, on one line where they fit; the gaps give way first."""
     items = [line(Piece(key, Tone.STRONG), Piece(f" {label}")) for key, label in keys(snapshot)]
-    room = width - 2
+    room = width - len(MARGIN)
     total = sum(map(length, items))
     gap = next((gap for gap in (3, 2, 1) if total + gap * (len(items) - 1) <= room), 1)
-    return [(Piece(" "), *row) for row in flow(items, room, " " * gap)]
+    return [(Piece(MARGIN), *row) for row in flow(items, room, " " * gap)]
