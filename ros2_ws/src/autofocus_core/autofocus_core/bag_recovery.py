@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autofocus_core.bag_writer import BagWriter, is_being_written
+from autofocus_core.bag_writer import BagWriter
 from autofocus_core.bags import Bag, open_bag, storage_files
 from autofocus_core.errors import AutofocusError
-from autofocus_core.recovered_reader import RecoveredReader
+from autofocus_core.locks import locked
+from autofocus_core.messages import DISTROS
+from autofocus_core.recovered_reader import RecoveredReader, RecoveredTopic
 
 #: Lies in a working directory that rebuild() makes: such a one may be removed and made again.
-REBUILD_MARK = ".rebuild"
+_MARK = ".rebuild"
 _SUFFIX = ".partial"
 
 
@@ -29,43 +31,72 @@ class Rebuilt:
 def rebuild(
     working: str | Path, target: str | Path, sidecars: Callable[[Bag], Mapping[str, str]] = lambda bag: {}
 ) -> Rebuilt:
-    """Write every whole chunk of the recording `working` into a new bag at `target`; `working` is not touched.
+    """Write every whole chunk of the MCAP recording `working` into a new bag at `target`, by receive stamp.
 
-    `sidecars` is given the rebuilt bag, open, before it gets its final name, and returns {file name: text} for it.
-    Raises AutofocusError if somebody is still writing it, if `target` exists, or if no message is whole.
+    `working` is not touched, memory stays flat. `sidecars` is given the new bag, open, before it gets its final
+    name, and returns {file name: text} to lie in it. Raises AutofocusError if somebody is still writing `working`, if
+    `target` exists, or if no message is whole. What a rebuild that was killed left behind is made again.
     """
     working, target = Path(working), Path(target)
-    if is_being_written(working):
-        raise AutofocusError(
-            f"recording {working}", "is being written", "a recording that ended", "stop the recorder first"
-        )
+    files = [file for file in storage_files(working, allow_empty=True) if file.suffix == ".mcap"]
+    with locked(working):
+        reader = RecoveredReader(files)
+        try:
+            return Rebuilt(target, _write(reader, files, working, target, sidecars), tuple(reader.losses))
+        finally:
+            reader.close()
+
+
+def _write(
+    reader: RecoveredReader,
+    files: list[Path],
+    working: Path,
+    target: Path,
+    sidecars: Callable[[Bag], Mapping[str, str]],
+) -> dict[str, int]:
     _remove_leftover(target.with_name(target.name + _SUFFIX), working)
-    reader = RecoveredReader([file for file in storage_files(working) if file.suffix == ".mcap"])
-    writer = BagWriter(target, working_suffix=_SUFFIX)
+    limit = max(file.stat().st_size for file in files) if len(files) > 1 else None
+    distro = reader.ros_distro if reader.ros_distro in DISTROS else None
+    writer = BagWriter(target, reader.compression, distro, working_suffix=_SUFFIX, max_file_bytes=limit)
     try:
-        writer.put_sidecar(REBUILD_MARK, f"made by rebuild from {working}\n")
-        for connection in reader.connections:
-            writer.add_topic(connection.topic, connection.msgtype)
-        for connection, receive_ns, raw in reader.messages(reader.connections):
-            writer.write(connection.topic, raw, receive_ns, None)
+        writer.put_sidecar(_MARK, f"made by rebuild from {working}\n")
+        _declare(writer, reader.topics, working)
+        for message in reader.raw_messages():
+            writer.write(message.topic.name, message.raw, message.receive_ns, message.publish_ns)
         writer.finish()
         with open_bag(writer.working) as bag:
             texts = dict(sidecars(bag))
-        (writer.working / REBUILD_MARK).unlink()
+        (writer.working / _MARK).unlink()
         writer.close(texts)
     except BaseException:
         writer.abort()
         raise
-    finally:
-        reader.close()
-    return Rebuilt(target, writer.counts, (reader.loss,) if reader.loss else ())
+    return writer.counts
+
+
+def _declare(writer: BagWriter, topics: Sequence[RecoveredTopic], working: Path) -> None:
+    types: dict[str, str] = {}
+    for topic in topics:
+        if types.setdefault(topic.name, topic.type) != topic.type:
+            raise AutofocusError(
+                f"recording {working}: topic {topic.name}",
+                f"types {types[topic.name]} and {topic.type}",
+                "one type for each topic",
+                "filter it with `ros2 bag convert`",
+            )
+        if topic.name not in writer.counts:
+            writer.add_topic(
+                topic.name,
+                topic.type,
+                topic.qos_yaml,
+                msgdef=topic.msgdef,
+                type_hash=topic.type_hash,
+                msgdef_encoding=topic.msgdef_encoding,
+            )
 
 
 def _remove_leftover(partial: Path, working: Path) -> None:
     """Remove what a rebuild that was killed has left; nothing else."""
-    if partial.exists() and partial.resolve() != working.resolve() and (partial / REBUILD_MARK).is_file():
-        if is_being_written(partial):
-            raise AutofocusError(
-                f"bag {partial}", "is being rebuilt", "one rebuild at a time", "wait for the other one"
-            )
-        shutil.rmtree(partial)
+    if (partial / _MARK).is_file() and partial.resolve() != working.resolve():
+        with locked(partial):
+            shutil.rmtree(partial)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import threading
@@ -17,6 +16,7 @@ from autofocus_core import messages
 from autofocus_core.bag_metadata import FileEntry, TopicEntry, dump, information, qos_profile
 from autofocus_core.errors import AutofocusError
 from autofocus_core.files import sync_folder, write_atomic, write_synced
+from autofocus_core.locks import is_locked, lock_folder
 from autofocus_core.mcap_chunk import COMPRESSIONS
 from autofocus_core.mcap_file import McapFile
 
@@ -91,8 +91,7 @@ class BagWriter:
         try:
             made = [folder for folder in (self.working, *self.working.parents) if not folder.exists()]
             self.working.mkdir(parents=True)
-            self._lock = os.open(self.working, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._lock = lock_folder(self.working)
             self._unsynced_folders = {self.working, *(folder.parent for folder in made)}
             self._file = self._next_file()
         except OSError as error:
@@ -349,18 +348,5 @@ class BagWriter:
 
 
 def is_being_written(working: str | Path) -> bool:
-    """Whether a living process is writing (or rebuilding) this working directory; False where there is none.
-
-    The writer holds a lock on the directory, which the system lets go when the process ends, however it ends.
-    """
-    try:
-        handle = os.open(working, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+    """Whether a living process writes (or rebuilds) this working directory; False where there is none."""
+    return is_locked(working)

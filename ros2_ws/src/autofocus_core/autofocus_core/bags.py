@@ -6,21 +6,22 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from rosbags.interfaces import MessageDefinitionFormat
+import yaml
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
+from rosbags.typesys import TypesysError
 
 from autofocus_core import messages as standard
 from autofocus_core.bag_metadata import qos_profile
+from autofocus_core.bag_types import store_of
 from autofocus_core.bag_writer import BagWriter
 from autofocus_core.errors import AutofocusError
+from autofocus_core.files_reader import FilesReader
+from autofocus_core.mcap_summary import check_summary
 from autofocus_core.recovered_reader import RecoveredReader
 
 if sys.version_info >= (3, 14):
@@ -31,6 +32,7 @@ else:
 __all__ = ["Bag", "BagMessage", "BagWriter", "open_bag", "qos_profile", "storage_files"]
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
+_METADATA = "metadata.yaml"
 # What the readers of rosbags let through from damaged files, beside their own error.
 _DAMAGE = (
     ReaderError,
@@ -43,6 +45,8 @@ _DAMAGE = (
     TypeError,
     EOFError,
     KeyError,
+    MemoryError,
+    yaml.YAMLError,
 )
 
 
@@ -58,16 +62,17 @@ class BagMessage(NamedTuple):
 class Bag:
     """An open recording. Use :func:`open_bag`; close it, or use it as a context manager.
 
-    `topics` {name: type}, `counts` {name: messages}, `lossy` (True: read from a damaged file, some messages
-    are missing), `loss` (what is known about it), `start_ns`/`end_ns` receive stamps (0 in a bag without
-    messages), `ros_distro`.
+    `topics` {name: type}, `counts` {name: messages}, `lossy` (True: read from damaged or unfinished files),
+    `losses` (what is known about each damage: file, byte, times) and `loss` (the same in one line), `start_ns`/
+    `end_ns` receive stamps (0 in a bag without messages), `ros_distro`.
     """
 
-    def __init__(self, path: Path, reader: Reader | RecoveredReader) -> None:
+    def __init__(self, path: Path, reader: Reader | FilesReader | RecoveredReader, losses: Iterable[str] = ()) -> None:
         self.path = path
         self._reader = reader
+        self.losses = (*losses, *reader.losses) if isinstance(reader, RecoveredReader) else ()
         self.lossy = isinstance(reader, RecoveredReader)
-        self.loss = reader.loss if isinstance(reader, RecoveredReader) else ""
+        self.loss = "; ".join(self.losses)
         self.topics: dict[str, str] = {}
         self.counts: dict[str, int] = {}
         for connection in reader.connections:
@@ -83,7 +88,10 @@ class Bag:
         self.start_ns = reader.start_time if any(self.counts.values()) else 0
         self.end_ns = reader.end_time if any(self.counts.values()) else 0
         self.ros_distro = reader.ros_distro or ""
-        self._store = _store_of(path, reader, self.ros_distro)
+        try:
+            self._store = store_of(reader.connections, self.ros_distro)
+        except (TypesysError, KeyError) as error:
+            raise _damaged(path, error) from error
 
     @property
     def message_count(self) -> int:
@@ -176,36 +184,71 @@ class Bag:
 def open_bag(path: str | Path, *, allow_truncated: bool = False) -> Bag:
     """Open a rosbag2 directory or a single .mcap/.db3 file.
 
-    `allow_truncated`: read what is whole of a damaged MCAP (or of a directory without metadata.yaml); if
-    anything was damaged, the bag has `lossy` set and `loss` says what. Raises AutofocusError for what is
-    missing, empty or damaged.
+    `allow_truncated`: look at every byte first and read what is whole of damaged MCAP files (or of a directory
+    without metadata.yaml); if anything is damaged, the bag has `lossy` set and `losses` says what. Raises
+    AutofocusError for what is missing, empty or damaged.
     """
     path = Path(path)
-    files = storage_files(path)
-    complete = path.is_file() or (path / "metadata.yaml").is_file()
-    if complete or not allow_truncated:
-        if not complete:
-            raise AutofocusError(
-                f"bag {path}",
-                "no metadata.yaml (the recording was not finished)",
-                "a directory that rosbag2 or the recorder finished",
-                f"`ros2 bag reindex {path}`, or read what is there with allow_truncated=True",
-            )
-        try:
-            reader = Reader(path)
-            reader.open()
-            if allow_truncated:  # the index may be whole and a chunk not: find out before anything is given out
-                for _ in reader.messages():
-                    pass
-            return Bag(path, reader)
-        except _READ_ERRORS as error:
-            if not (allow_truncated and all(file.suffix == ".mcap" for file in files)):
-                raise _damaged(path, error) from error
-    return Bag(path, RecoveredReader([file for file in files if file.suffix == ".mcap"]))
+    files = storage_files(path, allow_empty=allow_truncated)
+    complete = path.is_file() or (path / _METADATA).is_file()
+    if allow_truncated and any(file.suffix == ".mcap" for file in files):
+        return _open_damaged(path, [file for file in files if file.suffix == ".mcap"], complete)
+    if not complete:
+        raise AutofocusError(
+            f"bag {path}",
+            "no metadata.yaml (the recording was not finished)",
+            "a directory that rosbag2 or the recorder finished",
+            f"`autofocus episodes recover`, `ros2 bag reindex {path}`, or read it with allow_truncated=True",
+        )
+    try:
+        reader = _whole_reader(path)
+        if allow_truncated:  # SQLite has no checksums: at least every message must be there
+            for _ in reader.messages(reader.connections):
+                pass
+        return Bag(path, reader)
+    except _READ_ERRORS as error:
+        raise _damaged(path, error) from error
 
 
-def storage_files(path: Path) -> list[Path]:
-    """The storage files of a bag; raises AutofocusError where there are none."""
+def _open_damaged(path: Path, files: list[Path], complete: bool) -> Bag:
+    recovered = RecoveredReader(files)
+    if not complete:
+        return Bag(path, recovered, [f"no {_METADATA}: it was not finished"])
+    if recovered.losses:
+        return Bag(path, recovered)
+    try:
+        reader = _whole_reader(path)
+    except _READ_ERRORS as error:
+        return Bag(path, recovered, [str(error)])
+    recovered.close()
+    return Bag(path, reader)
+
+
+def _whole_reader(path: Path) -> Reader | FilesReader:
+    """Raises one of _READ_ERRORS for a bag that is not whole, as far as a look at its ends can tell."""
+    if path.is_file():
+        if path.suffix == ".mcap":
+            return FilesReader([path], "")
+        reader = Reader(path)
+        reader.open()
+        return reader
+    document = yaml.safe_load((path / _METADATA).read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
+    files = [path / PurePath(name).name for name in document["relative_file_paths"]]
+    ours = all(file.suffix == ".mcap" for file in files)
+    if ours:
+        for file in files:
+            check_summary(file)
+    reader = Reader(path)
+    reader.open()
+    if not ours or reader.compression_mode:
+        return reader
+    distro = reader.ros_distro or ""
+    reader.close()
+    return FilesReader(files, distro)
+
+
+def storage_files(path: Path, *, allow_empty: bool = False) -> list[Path]:
+    """The storage files of a bag; raises AutofocusError where there are none (or, unless allowed, empty ones)."""
     if not path.exists():
         raise AutofocusError(
             f"bag {path}", "does not exist", "a rosbag2 directory, .mcap or .db3 file", "check the path"
@@ -231,7 +274,7 @@ def storage_files(path: Path) -> list[Path]:
             "give the directory of an episode, or record one",
         )
     empty = [file.name for file in files if file.stat().st_size == 0]
-    if empty:
+    if empty and not allow_empty:
         raise AutofocusError(
             f"bag {path}", f"{', '.join(empty)} has 0 bytes", "a recording with messages", "delete it and record again"
         )
@@ -255,33 +298,3 @@ def _read_errors() -> tuple[type[BaseException], ...]:
 
 _SERIALIZE_SLACK = 8
 _READ_ERRORS = _read_errors()
-
-
-def _store_of(path: Path, reader: Reader | RecoveredReader, distro: str) -> Typestore:
-    """Types from the definitions in the bag; the distribution's own for those that it does not bring."""
-    found = {(c.msgtype, c.msgdef.format, c.msgdef.data) for c in reader.connections}
-    defined = tuple(sorted((t, f.value, d) for t, f, d in found if f != MessageDefinitionFormat.NONE))
-    undefined = {t for t, f, _ in found if f == MessageDefinitionFormat.NONE} - {t for t, _, _ in defined}
-    try:
-        store = _store(defined, distro if distro in standard.DISTROS else standard.PYPI_DISTRO, bool(undefined))
-    except (TypesysError, KeyError) as error:
-        raise _damaged(path, error) from error
-    return store
-
-
-@lru_cache(maxsize=64)
-def _store(defined: tuple[tuple[str, int, str], ...], distro: str, with_standard: bool) -> Typestore:
-    # Parsing definitions costs some 5 ms a type, and the episodes of a dataset all have the same ones.
-    store = get_typestore(standard.DISTROS[distro] if with_standard else Stores.EMPTY)
-    separator = "=" * 80 + "\n"
-    types: dict[str, Any] = {}
-    for msgtype, form, text in defined:
-        if form == MessageDefinitionFormat.MSG.value:
-            types.update(get_types_from_msg(text, msgtype))
-        elif text.startswith(f"{separator}IDL: "):
-            for part in text.split(separator)[1:]:
-                types.update(get_types_from_idl(part.split("\n", 1)[1]))
-        else:
-            types.update(get_types_from_idl(text))
-    store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
-    return store

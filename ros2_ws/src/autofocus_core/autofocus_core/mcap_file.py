@@ -31,8 +31,8 @@ from autofocus_core.mcap_chunk import COMPRESSIONS, ChunkInHand, Sealed
 
 #: rosbag2 and MCAP both suggest this; a lost chunk is then about 0.15 s of a 320x240 camera.
 CHUNK_BYTES = 1 << 20
-#: Schemas and channels are repeated in the first chunk after this many bytes, so that a file without an index (its
-#: recorder was killed) can be read even if its first chunk is damaged.
+#: Schemas and channels are repeated in the second chunk, and again whenever the file has doubled or grown by this: so a
+#: file without an index (its recorder was killed) can be read even if its first chunk is damaged.
 REPEAT_BYTES = 64 << 20
 METADATA_NAME = "rosbag2"
 
@@ -59,7 +59,7 @@ class McapFile:
         self._chunks: list[ChunkIndex] = []
         self._metadata: list[MetadataIndex] = []
         self._chunk = ChunkInHand()
-        self._definitions_at = 0
+        self._repeat_at = 0
         self._put([MCAP0_MAGIC, _record(Header("ros2", "autofocus_core"))])
         self._put_metadata(metadata)
 
@@ -107,8 +107,8 @@ class McapFile:
         self._put_chunk(sealed)
         self._chunks.append(sealed.index)
         self._chunk = ChunkInHand()
-        if self._position - self._definitions_at >= REPEAT_BYTES:
-            self._definitions_at = self._position
+        if self._position >= self._repeat_at:
+            self._repeat_at = min(2 * self._position, self._position + REPEAT_BYTES)
             for record in (*self._schemas.values(), *self._channels.values()):
                 self._chunk.add_record(_record(record))
 

@@ -1,104 +1,206 @@
-"""Reading what is whole of a damaged MCAP: chunks before the cut, chunks whose checksum holds."""
+"""Reading what is whole of damaged MCAP files, in receive order, one chunk in memory at a time.
+
+Has the part of the rosbags reader's face that Bag uses.
+"""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Collection, Iterator
+import heapq
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from mcap.exceptions import McapError
-from mcap.records import Channel, Chunk, Message, Schema
-from mcap.stream_reader import StreamReader, breakup_chunk
+import yaml
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 
+from autofocus_core.chunk_reader import read_at
 from autofocus_core.errors import AutofocusError
+from autofocus_core.mcap_parse import DamagedError, messages, plain_bytes
+from autofocus_core.mcap_scan import Block, Damage, Scan, scan
+
+_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredTopic:
+    """A topic with all that is needed to write it again."""
+
+    name: str
+    type: str
+    qos_yaml: str = ""
+    msgdef: str = ""
+    msgdef_encoding: str = ""
+    type_hash: str = ""
+
+
+class RawMessage(NamedTuple):
+    """A message with both stamps of the MCAP, in ns."""
+
+    topic: RecoveredTopic
+    receive_ns: int
+    publish_ns: int
+    raw: bytes
 
 
 class RecoveredReader:
-    """Has the part of the rosbags reader's face that Bag uses. Holds all recovered messages in memory."""
+    """`topics` that the files have, `losses`: what is damaged or missing, each with file, byte and times (empty: all
+    is well), `start_time` and `end_time` (exclusive) receive stamps in ns."""
 
-    def __init__(self, files: list[Path]) -> None:
-        self.ros_distro = ""
-        self._messages: list[tuple[int, int, str, bytes]] = []  # receive_ns, order, topic, raw
-        types: dict[str, tuple[str, str]] = {}
-        losses: list[str] = []
-        for file in files:
-            losses += [f"{file.name}: {loss}" for loss in self._scan(file, types)]
-        self._messages.sort(key=lambda entry: entry[:2])
-        if not self._messages:
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Reads all files once. Raises AutofocusError where no message is whole."""
+        self._scans = [scan(file) for file in files if file.stat().st_size]
+        self._names = [_topics_of(found) for found in self._scans]  # {channel: topic}, by file
+        self._handles: dict[int, int] = {}
+        counts: Counter[RecoveredTopic] = Counter()
+        self.losses = [f"{file.name}: it is empty" for file in files if not file.stat().st_size]
+        self.losses += [f"{name} is missing" for name in _missing_numbers(files)]
+        for found, names in zip(self._scans, self._names, strict=True):
+            unknown = 0
+            for block in found.blocks:
+                for channel, count in block.counts.items():
+                    if channel in names:
+                        counts[names[channel]] += count
+                    else:
+                        unknown += count
+            self.losses += [f"{found.path.name}: {_words(damage, names)}" for damage in _sorted(found.damages)]
+            if unknown:
+                self.losses.append(f"{found.path.name}: {unknown} messages of topics whose definition was damaged")
+        self.counts = dict(counts)
+        if not any(counts.values()):
             raise AutofocusError(
                 f"bag {files[0].parent if files else '(none)'}",
-                "no whole message in it" + (f" ({'; '.join(losses)})" if losses else ""),
+                "no whole message in it" + (f" ({'; '.join(self.losses)})" if self.losses else ""),
                 "an MCAP with at least one whole chunk",
                 "delete it and record again",
             )
-        self.loss = "; ".join(losses) or "no index or metadata.yaml: messages after the last whole chunk are missing"
-        counts: dict[str, int] = {}
-        for _, _, topic, _ in self._messages:
-            counts[topic] = counts.get(topic, 0) + 1
-        self.connections = [
-            Connection(
-                id=number,
-                topic=topic,
-                msgtype=msgtype,
-                msgdef=MessageDefinition(MessageDefinitionFormat.MSG, text),
-                digest="",
-                msgcount=counts.get(topic, 0),
-                ext=ConnectionExtRosbag2("cdr", []),
-                owner=self,
-            )
-            for number, (topic, (msgtype, text)) in enumerate(types.items(), start=1)
-        ]
-        self.start_time = self._messages[0][0]
-        self.end_time = self._messages[-1][0] + 1
+        self.topics = list(dict.fromkeys(topic for names in self._names for topic in names.values()))
+        self.ros_distro = _distro(self._scans)
+        self.start_time = min(block.start_ns for found in self._scans for block in found.blocks if block.counts)
+        self.end_time = max(block.end_ns for found in self._scans for block in found.blocks if block.counts) + 1
+        self._connections = {topic: self._connection(number, topic) for number, topic in enumerate(self.topics, 1)}
+
+    @property
+    def compression(self) -> str:
+        """How the first chunk is compressed, as BagWriter calls it; "none" for what that does not write."""
+        first = next((block.compression for found in self._scans for block in found.blocks), "")
+        return first if first == "zstd" else "none"
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The topics as rosbags has them."""
+        return list(self._connections.values())
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         """(connection, receive_ns, raw) of the given connections, by receive stamp."""
-        wanted = {connection.topic: connection for connection in connections}
-        for receive_ns, _, topic, raw in self._messages:
-            if topic in wanted:
-                yield wanted[topic], receive_ns, raw
+        wanted = {topic for topic, connection in self._connections.items() if connection in connections}
+        for message in self.raw_messages(wanted):
+            yield self._connections[message.topic], message.receive_ns, message.raw
+
+    def raw_messages(self, topics: Collection[RecoveredTopic] | None = None) -> Iterator[RawMessage]:
+        """Messages of all or the given topics by receive stamp; equal ones as they lie in the files.
+
+        Only chunks whose times overlap are in memory together.
+        """
+        wanted = set(self.topics if topics is None else topics)
+        channels = [{c: topic for c, topic in names.items() if topic in wanted} for names in self._names]
+        blocks = sorted(
+            (block.start_ns, file, block.offset, block)
+            for file, found in enumerate(self._scans)
+            for block in found.blocks
+            if not channels[file].keys().isdisjoint(block.counts)
+        )
+        waiting: list[tuple[int, int, int, RawMessage]] = []  # a heap: receive stamp, number, its offset
+        for number, (start_ns, file, _, block) in enumerate(blocks):
+            while waiting and waiting[0][0] <= start_ns:
+                yield heapq.heappop(waiting)[-1]
+            for entry in self._load(number, file, block, channels[file]):
+                heapq.heappush(waiting, entry)
+        while waiting:
+            yield heapq.heappop(waiting)[-1]
 
     def close(self) -> None:
-        """Forget the messages."""
-        self._messages.clear()
+        """Let go of the files."""
+        for handle in self._handles.values():
+            os.close(handle)
+        self._handles.clear()
 
-    def _scan(self, file: Path, types: dict[str, tuple[str, str]]) -> list[str]:
-        """Add the whole messages of one file; give what was lost, in words."""
-        losses: list[str] = []
-        schemas: dict[int, Schema] = {}
-        channels: dict[int, Channel] = {}
+    def _load(
+        self, number: int, file: int, block: Block, channels: dict[int, RecoveredTopic]
+    ) -> Iterator[tuple[int, int, int, RawMessage]]:
+        if file not in self._handles:
+            self._handles[file] = os.open(self._scans[file].path, os.O_RDONLY | os.O_CLOEXEC)
+        stored = read_at(self._handles[file], block.offset, block.stored)
+        plain = plain_bytes(stored, block.compression, block.size, 0)
+        if len(plain) != block.size:
+            raise DamagedError(f"{self._scans[file].path.name}: changed while it was read")
+        for m in messages(plain, channels):
+            raw = plain[m.offset : m.offset + m.size]
+            yield m.log_ns, number, m.offset, RawMessage(channels[m.channel], m.log_ns, m.publish_ns, raw)
 
-        def take(record: object) -> None:
-            if isinstance(record, Schema):
-                schemas[record.id] = record
-            elif isinstance(record, Channel):
-                channels[record.id] = record
-                schema = schemas.get(record.schema_id)
-                if schema is not None:
-                    types[record.topic] = (schema.name, schema.data.decode())
-            elif isinstance(record, Message) and record.channel_id in channels:
-                topic = channels[record.channel_id].topic
-                if topic in types:
-                    self._messages.append((record.log_time, len(self._messages), topic, record.data))
+    def _connection(self, number: int, topic: RecoveredTopic) -> Connection:
+        return Connection(
+            id=number,
+            topic=topic.name,
+            msgtype=topic.type,
+            msgdef=MessageDefinition(_FORMATS.get(topic.msgdef_encoding, MessageDefinitionFormat.NONE), topic.msgdef),
+            digest=topic.type_hash,
+            msgcount=self.counts.get(topic, 0),
+            ext=ConnectionExtRosbag2("cdr", []),
+            owner=self,
+        )
 
-        with file.open("rb") as stream:
-            # A damaged length must not make us ask for more memory than there is file.
-            reader = StreamReader(stream, emit_chunks=True, record_size_limit=file.stat().st_size)
-            try:
-                for record in reader.records:
-                    if not isinstance(record, Chunk):
-                        take(record)
-                        continue
-                    try:
-                        inside = breakup_chunk(record, validate_crc=True)
-                    except Exception as error:  # decompressors and parsers each raise their own
-                        losses.append(
-                            f"chunk from {record.message_start_time} to {record.message_end_time} ns: {error!r}"
-                        )
-                        continue
-                    for inner in inside:
-                        take(inner)
-            except (McapError, EOFError, ValueError, OSError, MemoryError, struct.error) as error:
-                losses.append(f"cut or damaged at byte {stream.tell()}: {error!r}")
-        return losses
+
+def _topics_of(found: Scan) -> dict[int, RecoveredTopic]:
+    """{channel: topic} of a file; channels without their schema are left out."""
+    topics = {}
+    for channel in found.channels.values():
+        schema = found.schemas.get(channel.schema_id)
+        if schema is not None:
+            qos, type_hash = (channel.metadata.get(key, "") for key in ("offered_qos_profiles", "topic_type_hash"))
+            text = schema.data.decode(errors="replace")
+            topics[channel.id] = RecoveredTopic(channel.topic, schema.name, qos, text, schema.encoding, type_hash)
+    return topics
+
+
+def _words(damage: Damage, names: dict[int, RecoveredTopic]) -> str:
+    times = ""
+    if damage.start_ns is not None and damage.end_ns is not None:
+        seconds = (damage.end_ns - damage.start_ns) / 1e9
+        times = f", from {damage.start_ns} to {damage.end_ns} ns ({seconds:.3f} s)"
+    lost = Counter({names[c].name if c in names else "?": count for c, count in damage.counts.items()})
+    messages_lost = ", ".join(f"{count} x {name}" for name, count in sorted(lost.items()))
+    return f"byte {damage.offset}{times}: {damage.what}" + (f"; lost: {messages_lost}" if messages_lost else "")
+
+
+def _sorted(damages: list[Damage]) -> list[Damage]:
+    return sorted(damages, key=lambda damage: damage.offset)
+
+
+def _missing_numbers(files: Sequence[Path]) -> list[str]:
+    """Names between the first file and the last, as rosbag2 counts them, that are not there."""
+    numbered: dict[str, list[int]] = {}
+    for file in files:
+        match = re.fullmatch(r"(.*_)(\d+)", file.stem)
+        if match:
+            numbered.setdefault(match[1], []).append(int(match[2]))
+    return [
+        f"{stem}{number}.mcap"
+        for stem, numbers in numbered.items()
+        for number in range(max(numbers))
+        if number not in numbers
+    ]
+
+
+def _distro(scans: list[Scan]) -> str:
+    for found in scans:
+        try:
+            document = yaml.safe_load(found.metadata)
+            if isinstance(document, dict) and isinstance(document.get("ros_distro"), str):
+                return document["ros_distro"]
+        except yaml.YAMLError:
+            continue
+    return ""
