@@ -37,7 +37,7 @@ class Verb:
 
 
 VERBS = {
-    "record": Verb("demo_recorder.node:main", "run the recorder node (start, stop, discard, outcome by service)"),
+    "record": Verb("demo_recorder.console_node:main", "record demonstrations, with a screen in the terminal"),
     "episodes": Verb("autofocus_cli.episodes:main", "list, show and check recorded episodes"),
     "annotate": Verb("saliency_server.annotate:main", "find what matters in recorded episodes"),
     "train": Verb("autofocus_training.train:main", "train a policy on annotated episodes"),

@@ -189,6 +189,13 @@ def test_counts_are_shown_only_where_there_is_an_episode_they_belong_to():
     assert "371" in text(table(row)) and "371" not in text(table(row, counts=False))
 
 
+def test_what_the_recorder_says_of_a_problem_is_below_its_stream_where_there_is_room():
+    row = dataclasses.replace(stream_row(IMAGE, 20, 30, 2), message="silent for 2034 ms")
+    assert "    silent for 2034 ms" in text(table(row, stream_row(STATE, 100, 100), height=4)).splitlines()
+    assert "silent for" not in text(table(row, stream_row(STATE, 100, 100), height=3))
+    assert "could not" not in text(table(dataclasses.replace(stream_row(STATE, 100, 100), message="could not")))
+
+
 def test_what_does_not_fit_is_what_matters_least():
     streams = [stream_row(f"/extra_{k}", 10, None, required="false") for k in range(10)]
     streams[7] = stream_row("/troubled", 10, None, 1, required="false")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from demo_recorder.screen.bigtext import big
@@ -29,14 +30,16 @@ def banner(snapshot: Snapshot) -> Banner:
     status = snapshot.live
     if status is None:
         return _no_status(snapshot)
-    captions = [status.message]
+    # Of an episode that is over, what matters is below; the recorder's own words are for what goes on, or is wrong.
+    captions = [status.message] if status.level is not Level.OK or status.state in ("idle", "countdown") else []
     if status.state == "recording":
+        captions = captions or [status.episode]
         if status.max_duration_s is not None:
             left_s = max(status.max_duration_s - status.elapsed_s, 0.0)
             captions.append(f"stops by itself at {clock(status.max_duration_s, tenths=False)}, in {left_s:.0f} s")
         made = Banner(f"recording {clock(status.elapsed_s)}", (), LEVEL_TONES[status.level], filled=True)
     elif status.state == "countdown":
-        made = Banner(f"starts in {max(round(status.countdown_s + 0.49), 1)}", (), Tone.ACTIVE, filled=True)
+        made = Banner(f"starts in {max(math.ceil(status.countdown_s), 1)}", (), Tone.ACTIVE, filled=True)
     elif status.state == "stopped":
         judged = status.last_outcome in ("success", "failure")
         asked = f", {status.last_outcome}" if judged else ": success (s) or failure (f)?"
@@ -45,7 +48,7 @@ def banner(snapshot: Snapshot) -> Banner:
     elif status.state == "discarded":
         made = Banner("discarded", (), Tone.PLAIN)
     else:
-        made = Banner("idle", (), Tone.BAD if status.level is Level.ERROR else Tone.PLAIN)
+        made = Banner("idle", (), Tone.PLAIN if status.level is Level.OK else LEVEL_TONES[status.level])
     if snapshot.pending:
         captions[:0] = [f"{snapshot.pending}: waiting for the recorder's answer"]
     return Banner(made.large, tuple(caption for caption in captions if caption), made.tone, made.filled)

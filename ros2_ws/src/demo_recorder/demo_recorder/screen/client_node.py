@@ -53,7 +53,10 @@ class RecorderClient:
 
     def close(self) -> None:
         """Leave the graph."""
+        # In this order: a thread that is still in the middleware when the interpreter ends aborts the process.
         self._executor.shutdown(timeout_sec=1.0)
+        self._thread.join(2.0)
+        self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
     def recorder_there(self, timeout_s: float) -> bool:

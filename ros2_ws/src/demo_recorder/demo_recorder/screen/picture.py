@@ -46,7 +46,7 @@ def picture(snapshot: Snapshot, width: int, height: int) -> Picture:
     room = max(room - rows, 0)
     status, streams = snapshot.status, []
     if status is not None and room:
-        counts = status.state in ("recording", "stopped")
+        counts = status.state == "recording" or any(stream.count for stream in status.streams)
         streams = stream_lines(
             status.streams, width - 1, room, snapshot.rules, counts=counts, live=snapshot.live is not None
         )  # fmt: skip

@@ -62,13 +62,18 @@ def stream_lines(
     """A heading and the streams on at most `height` lines of `width` columns.
 
     Where there are more streams than lines, those with a problem and those that are required come first, and the
-    last line says what is not shown. `counts`: whether there is an episode that the counts belong to. `live`: False
-    for figures of a recorder that does not answer any more.
+    last line says what is not shown; where there are fewer, what the recorder says of a problem is below its stream.
+    `counts`: whether there is an episode that the counts belong to. `live`: False for figures of a recorder that does
+    not answer any more.
     """
     columns, topic_columns = _columns(width)
     shown = _chosen(streams, height - 1)
     lines = [_heading(columns, topic_columns)]
-    lines += [_row(stream, columns, topic_columns, rules, counts) for stream in shown]
+    details = height - 1 - len(streams) >= sum(bool(_detail(stream)) for stream in streams)
+    for stream in shown:
+        lines.append(_row(stream, columns, topic_columns, rules, counts))
+        if details and _detail(stream):
+            lines.append(line(Piece(f"    {_detail(stream)}"[:width], Tone.MUTED)))
     if len(shown) < len(streams):
         hidden = [stream for stream in streams if stream not in shown]
         troubled = sum(stream.level is not Level.OK for stream in hidden)
@@ -120,6 +125,11 @@ def _row(
     for column in columns:
         pieces += _right(figures.get(column.heading, Piece("")), column.width)
     return tuple(pieces)
+
+
+def _detail(stream: Stream) -> str:
+    """What the recorder says of a stream in trouble, where its row does not say it all."""
+    return stream.message if stream.level is not Level.OK and stream.publishers else ""
 
 
 def _figures(stream: Stream, rules: QualityRules) -> dict[str, Piece]:
