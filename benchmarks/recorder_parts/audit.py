@@ -12,6 +12,7 @@ from autofocus_core.names import EPISODE_SIDECAR
 from mcap.reader import make_reader
 
 from recorder_parts.payloads import NS_PER_S, Payload
+from recorder_parts.publications import Publications
 from recorder_parts.sinks import COUNTERS_SUFFIX
 from recorder_parts.workloads import Stream
 
@@ -77,14 +78,14 @@ def reported_losses(path: Path) -> dict[str, int]:
 def audit(
     path: Path,
     streams: Sequence[Stream],
-    times_ns: Mapping[str, np.ndarray],
+    published: Mapping[str, Publications],
     start_ns: int,
     stop_ns: int,
 ) -> list[Account]:
     """Account for every message of a recording.
 
-    `times_ns`: when message 0, 1, 2 ... of a topic was published. All that was published between the answer to the
-    start and the request to stop (less EDGE_NS) must be in the bag; so must all between the first and last that are.
+    All that was published between the answer to the start and the request to stop (less EDGE_NS) must be in the bag; so
+    must all between the first and the last message that are.
     """
     found: dict[str, list[int]] = {stream.topic: [] for stream in streams}
     sizes = dict.fromkeys(found, 0)
@@ -92,36 +93,26 @@ def audit(
         found[topic].append(counter)
         sizes[topic] += size
     reported = reported_losses(path)
-    return [
-        _account(stream, found[stream.topic], sizes[stream.topic], times_ns[stream.topic], start_ns, stop_ns, reported)
-        for stream in streams
-    ]
-
-
-def _account(
-    stream: Stream,
-    found: list[int],
-    size: int,
-    times_ns: np.ndarray,
-    start_ns: int,
-    stop_ns: int,
-    reported: Mapping[str, int],
-) -> Account:
-    numbers = set(found)
-    foreign = {number for number in numbers if not 0 <= number < len(times_ns)}
-    inside = numbers - foreign
-    due = np.flatnonzero((times_ns >= start_ns) & (times_ns <= stop_ns - EDGE_NS))
-    first = min([*due[:1].tolist(), *inside], default=0)
-    last = max([*due[-1:].tolist(), *inside], default=-1)
-    nominal = stream.rate_hz * (stop_ns - EDGE_NS - start_ns) / NS_PER_S
-    return Account(
-        topic=stream.topic,
-        published=last + 1 - first,
-        recorded=len(found),
-        missing=last + 1 - first - len(inside),
-        reported=reported.get(stream.topic, 0),
-        doubled=len(found) - len(numbers),
-        foreign=len(foreign),
-        bytes=size,
-        rate_share=len(due) / nominal if nominal > 0 else 0.0,
-    )
+    accounts = []
+    for stream in streams:
+        topic, sent = stream.topic, published[stream.topic]
+        due = sent.between(start_ns, stop_ns - EDGE_NS)
+        numbers = np.array(found[topic], np.int64)
+        held = np.isin(sent.counters, numbers)  # which of the published messages are in the bag
+        span = [*due[:1], *due[-1:], *np.flatnonzero(held)[[0, -1]]] if held.any() else [*due[:1], *due[-1:]]
+        first, last = (int(min(span)), int(max(span))) if span else (0, -1)
+        nominal = stream.rate_hz * (stop_ns - EDGE_NS - start_ns) / NS_PER_S
+        accounts.append(
+            Account(
+                topic=topic,
+                published=last + 1 - first,
+                recorded=len(numbers),
+                missing=last + 1 - first - int(held.sum()),
+                reported=reported.get(topic, 0),
+                doubled=len(numbers) - len(np.unique(numbers)),
+                foreign=len(np.setdiff1d(numbers, sent.counters)),
+                bytes=sizes[topic],
+                rate_share=len(due) / nominal if nominal > 0 else 0.0,
+            )
+        )
+    return accounts

@@ -25,10 +25,10 @@ def draw(results: Path, path: Path, workloads: Sequence[Workload]) -> None:
         measured = [style for style in LABELS if row_name(workload, style, "CPU") in found]
         for place, style in enumerate(reversed(measured)):
             cpu = found[row_name(workload, style, "CPU")]["value"]
-            panel.barh(place, cpu, color=COLOURS[style])
+            panel.barh(place, cpu, 0.6, color=COLOURS[style])
             panel.text(cpu, place, " " + _label(found, workload, style, cpu), va="center", fontsize=8)
         panel.set_yticks(range(len(measured)), [LABELS[style] for style in reversed(measured)], fontsize=8)
-        panel.set_xlim(0, 1.9 * max((found[row_name(workload, s, "CPU")]["value"] for s in measured), default=1.0))
+        panel.set_xlim(0, 2.2 * max((found[row_name(workload, s, "CPU")]["value"] for s in measured), default=1.0))
         panel.set_title(f"{workload.title}\n+ three joint topics at 100 Hz", fontsize=9)
         panel.set_xlabel("CPU s per GB recorded", fontsize=8)
         panel.tick_params(axis="x", labelsize=8)
@@ -46,4 +46,11 @@ def _label(found: dict[str, dict], workload: Workload, style: str, cpu: float) -
     unreported = found[row_name(workload, style, "messages lost, not reported")]["value"]
     if not lost["value"]:
         return f"{cpu:.2f}, nothing lost"
-    return f"{cpu:.2f}, lost {lost['value']:g}" + (f", {unreported:g} unreported" if unreported else ", all reported")
+    return f"{cpu:.2f}, lost {lost['value']:g}" + _told(lost["value"], unreported)
+
+
+def _told(lost: float, unreported: float) -> str:
+    """What the recorder said about its losses."""
+    if not unreported:
+        return ", all reported"
+    return ", none reported" if unreported == lost else f", {unreported:g} not reported"

@@ -1,10 +1,9 @@
-"""Publishes some streams of a workload as cheaply as Python can, and says at the end what it really achieved.
+"""Publishes some streams of a workload as cheaply as Python can, and logs what it really published.
 
-    python -m recorder_parts.publisher_node STREAMS_JSON --report REPORT.npz
+    python -m recorder_parts.publisher_node STREAMS_JSON --log FOLDER [--life N]
 
 One thread, absolute deadlines. A deadline missed by a whole period is left out, as a camera would, not made up for.
-SIGINT or SIGTERM ends it and writes the report: for each topic the wall-clock times (ns) at which message 0, 1, 2 ...
-was stamped and handed to the middleware.
+SIGINT or SIGTERM ends it. The log: publications.py.
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import resource
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import rclpy
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
@@ -27,6 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, JointState
 
 from recorder_parts.payloads import NS_PER_S, Payload
+from recorder_parts.publications import LIFE, PublicationLog
 from recorder_parts.workloads import IMAGE, Stream
 
 #: ROS's default, and what real drivers have: reliable, the last ten.
@@ -37,18 +35,18 @@ QUEUE_DEPTH = 10
 class Source:
     """A stream being published."""
 
-    stream: Stream
     payload: Payload
     publisher: Publisher
     period_ns: int
-    times_ns: list[int] = field(default_factory=list)
-    left_out: int = 0
+    log: PublicationLog
+    counter: int
 
     def publish(self) -> None:
         """Publish the next message, stamped now."""
         now_ns = time.time_ns()
-        self.publisher.publish(self.payload.message(now_ns, len(self.times_ns)))
-        self.times_ns.append(now_ns)
+        self.publisher.publish(self.payload.message(now_ns, self.counter))
+        self.log.add(now_ns)
+        self.counter += 1
 
 
 def publish_until(sources: list[Source], ended: list[int]) -> None:
@@ -65,7 +63,6 @@ def publish_until(sources: list[Source], ended: list[int]) -> None:
         source = sources[index]
         source.publish()
         behind = max(0, (time.monotonic_ns() - due_ns) // source.period_ns)
-        source.left_out += behind
         heapq.heapreplace(due, (due_ns + (behind + 1) * source.period_ns, index))
 
 
@@ -73,7 +70,8 @@ def main() -> int:
     """Publish until told to end."""
     parser = argparse.ArgumentParser()
     parser.add_argument("streams", type=json.loads, help="JSON list of the fields of the streams to publish")
-    parser.add_argument("--report", type=Path, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--life", type=int, default=0, help="how often it was started before")
     args = parser.parse_args()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     ended: list[int] = []
@@ -85,12 +83,10 @@ def main() -> int:
     for stream in streams:
         kind = Image if stream.type == IMAGE else JointState
         publisher = node.create_publisher(kind, stream.topic, QoSProfile(depth=QUEUE_DEPTH))
-        sources.append(Source(stream, Payload(stream), publisher, round(NS_PER_S / stream.rate_hz)))
+        log = PublicationLog(args.log, stream.topic, args.life)
+        period_ns = round(NS_PER_S / stream.rate_hz)
+        sources.append(Source(Payload(stream), publisher, period_ns, log, args.life * LIFE))
     publish_until(sources, ended)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    report = {source.stream.topic: np.array(source.times_ns, np.int64) for source in sources}
-    left_out = {f"left_out:{source.stream.topic}": np.array(source.left_out) for source in sources}
-    np.savez(args.report, **report, **left_out, cpu_s=np.array(used.ru_utime + used.ru_stime))
     rclpy.try_shutdown()
     return 0
 

@@ -89,9 +89,9 @@ def _of_style(trials: Sequence[Trial], workload: Workload, style: str) -> Iterat
             for field in ("missing", "published", "unreported")
         )
         target = "0" if ours else NO_TARGET
-        lost, silent = row_name(workload, style, f"{what} lost"), row_name(workload, style, f"{what} lost, not reported")
+        lost = row_name(workload, style, f"{what} lost")
         yield Figure(lost, missing, f"of {published}", target, missing == 0 or not ours)
-        yield Figure(silent, unreported, f"of {published}", target, unreported == 0 or not ours)
+        yield Figure(f"{lost}, not reported", unreported, f"of {published}", target, unreported == 0 or not ours)
     memory_mb = max(trial.memory_total for trial in trials) / MB
     private_mb = max(trial.memory_private for trial in trials) / MB
     yield Figure(row_name(workload, style, "memory peak"), memory_mb, f"MB resident ({private_mb:.0f} of it private)")

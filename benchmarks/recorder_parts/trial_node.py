@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import rclpy
 from autofocus_cli.demo.cell_client_node import CellClient
 from autofocus_cli.demo.processes import Process, ProcessGroup
@@ -25,6 +24,7 @@ from recorder_parts.audit import Account, audit, storage_files
 from recorder_parts.meters import Copy, MemorySampler, copy_files, cpu_s
 from recorder_parts.peer_node import NODE as PEER_NODE
 from recorder_parts.peer_node import STYLES as PEER_STYLES
+from recorder_parts.publications import read_publications
 from recorder_parts.workloads import Stream, Workload, write_configuration
 
 OURS = "autofocus"
@@ -107,14 +107,10 @@ def streams_json(streams: tuple[Stream, ...]) -> str:
     return json.dumps([dataclasses.asdict(stream) for stream in streams])
 
 
-def spawn_publishers(group: ProcessGroup, workload: Workload, folder: Path) -> list[tuple[Process, Path]]:
-    """One process for the cameras, one for the joints; each with the path of the report it will write."""
-    spawned = []
-    for name, streams in (("cameras", workload.cameras), ("joints", workload.streams[len(workload.cameras) :])):
-        report = folder / f"{name}.npz"
-        argv = ["python", "-m", "recorder_parts.publisher_node", streams_json(streams), "--report", report]
-        spawned.append((group.spawn(name, argv), report))
-    return spawned
+def spawn_publisher(group: ProcessGroup, name: str, streams: tuple[Stream, ...], log: Path, life: int = 0) -> Process:
+    """A process that publishes some streams and logs what it published in a folder."""
+    argv = ["python", "-m", "recorder_parts.publisher_node", streams_json(streams), "--log", log, "--life", str(life)]
+    return group.spawn(name, argv)
 
 
 def recorder_argv(style: str, workload: Workload, folder: Path) -> list[str | Path]:
@@ -135,9 +131,14 @@ def run_trial(
     node = f"/{NODES[style]}"
     try:
         with ProcessGroup(folder / "log", env) as group:
-            publishers = spawn_publishers(group, workload, folder)
+            joints = workload.streams[len(workload.cameras) :]
+            log = folder / "published"
+            publishers = [
+                spawn_publisher(group, name, streams, log)
+                for name, streams in (("cameras", workload.cameras), ("joints", joints))
+            ]
             recorder = group.spawn("recorder", recorder_argv(style, workload, folder))
-            pids = [process.popen.pid for process, _ in publishers]
+            pids = [process.popen.pid for process in publishers]
             _start(caller, group, node)
             caller.rest(WARM_UP_S)  # of the publishers, the page cache, the recorder's first chunks
             caller.trigger(f"{node}/stop")
@@ -154,9 +155,7 @@ def run_trial(
                 path = Path(caller.trigger(f"{node}/stop"))
                 stopped_s = time.monotonic()
             used_s = cpu_s(recorder.popen.pid) - before_s
-            for process, _ in publishers:
-                group.end(process)
-        times_ns = _published(publishers)
+        published = read_publications(log, [stream.topic for stream in workload.streams])
         return Trial(
             style=style,
             workload=workload.key,
@@ -167,7 +166,7 @@ def run_trial(
             memory_total=sampler.peak.total,
             memory_private=sampler.peak.private,
             queue_peak=caller.queue_peak,
-            accounts=tuple(audit(path, workload.streams, times_ns, start_ns, stop_ns)),
+            accounts=tuple(audit(path, workload.streams, published, start_ns, stop_ns)),
             copy=copy_files(storage_files(path), folder / "copy") if copy else None,
         )
     finally:
@@ -181,14 +180,6 @@ def _start(caller: Client, group: ProcessGroup, node: str) -> None:
     except AutofocusError:
         group.check()
         raise
-
-
-def _published(publishers: list[tuple[Process, Path]]) -> dict[str, np.ndarray]:
-    times_ns: dict[str, np.ndarray] = {}
-    for _, report in publishers:
-        with np.load(report) as arrays:
-            times_ns |= {name: arrays[name] for name in arrays.files if name.startswith("/")}
-    return times_ns
 
 
 def _forget(folder: Path) -> None:
