@@ -25,7 +25,8 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class StampFaults:
-    """Header stamps that were zero, the same as the one before, earlier than it, or later than their receipt."""
+    """Header stamps that were zero, came before (where a rate is expected), are earlier than one before, or later than
+    their receipt by more than 50 ms (and a period, where a rate is expected: an action may say when it applies)."""
 
     zero: int = 0
     duplicate: int = 0

@@ -17,11 +17,12 @@ import numpy as np
 
 from autofocus_core.errors import AutofocusError
 from autofocus_core.fields import Fields, load_yaml, require_unique
+from autofocus_core.names import GUARD_COMMAND_TOPIC
 
 SCHEMA_VERSION = 1
 STATE_TYPES = ("sensor_msgs/msg/JointState",)
 ACTION_TYPES = ("sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray")
-COMMAND_TYPES = ("sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray")
+COMMAND_TYPES = ("sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray", "trajectory_msgs/msg/JointTrajectory")
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -95,6 +96,7 @@ class Robot:
     command_timeout_ms: float
     heartbeat_timeout_ms: float
     kinematics: Kinematics | None = None
+    gripper_command: Stream | None = None
 
     @cached_property
     def all_joints(self) -> tuple[Joint, ...]:
@@ -141,6 +143,8 @@ class Robot:
         """
         document = dataclasses.asdict(self)
         del document["kinematics"]
+        if self.gripper_command is None:
+            del document["gripper_command"]  # so that robots described before there was such a key keep their hash
         text = json.dumps(document, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -165,7 +169,7 @@ class QualityRules:
 
     missing_share: Threshold = Threshold(0.01, 0.05)
     rate_deficit: Threshold = Threshold(0.05, 0.15)
-    longest_gap_periods: Threshold = Threshold(3.5, 10.0)
+    longest_gap_periods: Threshold = Threshold(3.5, 30.0)
     jitter_share: Threshold = Threshold(0.5, 1.5)
     stamp_fault_share: Threshold = Threshold(0.0, 0.01)
     latency_ms: Threshold = Threshold(200.0, 1000.0)
@@ -238,9 +242,29 @@ def parse_robot(fields: Fields) -> Robot:
         command_timeout_ms=fields.number("command_timeout_ms", above=0.0),
         heartbeat_timeout_ms=fields.number("heartbeat_timeout_ms", above=0.0),
         kinematics=_kinematics(fields.sub("kinematics")) if fields.has("kinematics") else None,
+        gripper_command=_stream(fields.sub("gripper_command"), COMMAND_TYPES) if fields.has("gripper_command") else None,
     )
+    _check_commands(robot, where)
     fields.done()
     return robot
+
+
+def _check_commands(robot: Robot, where: str) -> None:
+    """A gripper with a topic of its own leaves the arm's command without it: neither is then a whole action."""
+    if robot.gripper_command is None:
+        return
+    if robot.gripper is None:
+        raise AutofocusError(
+            f"{where}: gripper_command", "no gripper", "a robot with a gripper", "describe `gripper:`, or remove this"
+        )
+    topics = (robot.command.topic, robot.gripper_command.topic)
+    if topics[0] == topics[1] or robot.action.topic in topics:
+        raise AutofocusError(
+            f"{where}: gripper_command",
+            f"command on {topics[0]}, gripper on {topics[1]}, action on {robot.action.topic}",
+            "three topics",
+            f"take {GUARD_COMMAND_TOPIC} as action: the guard publishes all joints there as they were sent",
+        )
 
 
 def parse_task(fields: Fields) -> Task:

@@ -16,7 +16,8 @@ NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 #: An interval longer than this many expected periods is a gap.
 GAP_PERIODS = 1.5
-#: A header stamp later than its receipt by more than this is from a clock that is wrong.
+#: A header stamp later than its receipt by more than this is from a clock that is wrong. Where a rate is expected, by
+#: more than this and a period: an action may carry the time at which it applies, which is the next tick.
 FUTURE_NS = 50 * NS_PER_MS
 #: Messages that wait until those which overtook them have been sorted in.
 WINDOW = 128
@@ -65,12 +66,13 @@ class Figures:
 class Timeline:
     """Takes (receive stamp, stamp) in any order within the window; gives Figures at any time."""
 
-    __slots__ = ("_arrivals", "_gap_ns", "_period_ns", "_settled", "_shown", "_shown_at", "_stamps")
+    __slots__ = ("_arrivals", "_future_ns", "_gap_ns", "_period_ns", "_settled", "_shown", "_shown_at", "_stamps")
 
     def __init__(self, expected_rate_hz: float | None) -> None:
         """Without an expected rate there are no gaps, and several messages to a stamp are no fault: markers do so."""
         self._period_ns = None if expected_rate_hz is None else round(NS_PER_S / expected_rate_hz)
         self._gap_ns = None if expected_rate_hz is None else int(GAP_PERIODS * NS_PER_S / expected_rate_hz)
+        self._future_ns = FUTURE_NS + (self._period_ns or 0)
         self._arrivals: list[tuple[int, int]] = []
         self._stamps: list[int] = []
         self._settled = Figures()
@@ -108,7 +110,7 @@ class Timeline:
             if stamp_ns <= 0:
                 figures.zero += 1
                 continue
-            if stamp_ns - receive_ns > FUTURE_NS:
+            if stamp_ns - receive_ns > self._future_ns:
                 figures.future += 1
             if self._period_ns is not None and stamp_ns in known:
                 figures.duplicate += 1
