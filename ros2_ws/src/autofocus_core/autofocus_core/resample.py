@@ -7,7 +7,6 @@ its last message with header stamp <= t, if that is no older than the stream's t
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,14 +29,27 @@ IMAGE_BUFFER = 64
 STATE_BUFFER = 2048
 
 
+#: How far a header stamp may be ahead of its receipt: clocks that differ by more do not belong to one recording.
+MAX_AHEAD_NS = 1_000_000_000
+
+
 @dataclass(slots=True)
 class StampCounts:
-    """Faults of a stream's header stamps: zero (not stored), duplicate (not stored), backwards (sorted in)."""
+    """Faults of a stream's header stamps: zero, duplicate, future (not stored), backwards (sorted in).
+
+    Each message counts at most once; `future` are stamps more than MAX_AHEAD_NS after receipt, where that is known.
+    """
 
     received: int = 0
     zero: int = 0
     duplicate: int = 0
     backwards: int = 0
+    future: int = 0
+
+    @property
+    def refused(self) -> int:
+        """Messages that were not stored."""
+        return self.zero + self.duplicate + self.future
 
 
 class StreamBuffer:
@@ -54,11 +66,17 @@ class StreamBuffer:
         self._stamps: list[int] = []
         self._values: dict[int, Any] = {}
 
-    def push(self, stamp_ns: int, value: Any) -> bool:
-        """Sort a value in by its stamp; False (and counted) where the stamp is zero or known already."""
+    def push(self, stamp_ns: int, value: Any, receive_ns: int | None = None) -> bool:
+        """Sort a value in by its stamp; False (and counted) where the stamp is zero, known already, or in the future.
+
+        A stamp from the future would make the stream look settled for all that comes until then.
+        """
         self.counts.received += 1
         if stamp_ns <= 0:
             self.counts.zero += 1
+            return False
+        if receive_ns is not None and stamp_ns - receive_ns > MAX_AHEAD_NS:
+            self.counts.future += 1
             return False
         if stamp_ns in self._values:
             self.counts.duplicate += 1
@@ -142,8 +160,13 @@ class Resampler:
         }
         self.state = StreamBuffer(round(robot.state.timeout_ms * NS_PER_MS), STATE_BUFFER)
 
-    def push_image(self, camera: str, stamp_ns: int, image: np.ndarray) -> bool:
-        """Add an image uint8 (H, W, 3); False (and counted) for a zero or repeated stamp.
+    @property
+    def counts(self) -> dict[str, StampCounts]:
+        """Messages and faults of their stamps, by camera name, and "state"."""
+        return {"state": self.state.counts, **{name: stream.counts for name, stream in self.images.items()}}
+
+    def push_image(self, camera: str, stamp_ns: int, image: np.ndarray, receive_ns: int | None = None) -> bool:
+        """Add an image uint8 (H, W, 3); False (and counted) for a zero, repeated or future stamp.
 
         Raises AutofocusError where its size is not the one in the robot YAML: an image is never reinterpreted.
         """
@@ -155,11 +178,11 @@ class Resampler:
                 f"{spec.width_px}x{spec.height_px}, as in the robot YAML",
                 "set the camera driver to this size, or correct the robot YAML",
             )
-        return self.images[camera].push(stamp_ns, image)
+        return self.images[camera].push(stamp_ns, image, receive_ns)
 
-    def push_state(self, stamp_ns: int, q: np.ndarray) -> bool:
-        """Add a joint vector (A,); False (and counted) for a zero or repeated stamp."""
-        return self.state.push(stamp_ns, q)
+    def push_state(self, stamp_ns: int, q: np.ndarray, receive_ns: int | None = None) -> bool:
+        """Add a joint vector (A,); False (and counted) for a zero, repeated or future stamp."""
+        return self.state.push(stamp_ns, q, receive_ns)
 
     @property
     def anchor_ns(self) -> int | None:
@@ -198,36 +221,46 @@ class Resampler:
     @staticmethod
     def _reason(name: str, stream: StreamBuffer) -> str:
         if stream.newest_ns is None:
-            return f"{name}: nothing received"
+            return f"{name}: nothing received" + (" with a stamp that can be used" if stream.counts.refused else "")
         return f"{name}: no message within {stream.max_age_ns // NS_PER_MS} ms before"
 
 
-def observations(bag: Bag, robot: Robot, cameras: Sequence[str]) -> Iterator[Observation | Missing]:
-    """One result for each image of the first camera, by stamp of receipt, from a recording.
+def observations(
+    bag: Bag, robot: Robot, cameras: Sequence[str], *, counts: dict[str, StampCounts] | None = None
+) -> Iterator[Observation | Missing]:
+    """One result for each image of the first camera, by header stamp, from a recording.
 
     Messages go through the Resampler in order of receipt, as live; each image is answered once all streams
-    have passed its stamp (or passed it by all timeouts, or the recording ends).
+    have passed its stamp (or passed it by all timeouts, or the recording ends). An image that arrives after a later
+    one was answered is answered when it comes.
+
+    `counts` is given one entry for each camera, by its name, and "state": what was wrong with the stamps, up to date
+    at every result and complete after the last.
     """
     resampler = Resampler(robot, cameras)
+    if counts is not None:
+        counts.update(resampler.counts)
     names = {robot.camera(name).topic: name for name in cameras}
     bag.require([robot.state.topic, *names])
     patience_ns = max(s.max_age_ns for s in (resampler.state, *resampler.images.values()))
-    waiting: deque[int] = deque()
+    waiting: list[int] = []
     newest_ns = 0
     for message, msg in bag.decoded([robot.state.topic, *names]):
         camera = names.get(message.topic)
         if camera is None:
             stamp, q = decode_joints(msg, message.type, robot)
             stamp = message.receive_ns if stamp is None else stamp
-            resampler.push_state(stamp, q)
+            taken = resampler.push_state(stamp, q, message.receive_ns)
         else:
             stamp = stamp_ns(msg.header)
             where = f"bag {bag.path}: topic {message.topic}: stamp {stamp} ns"
-            taken = resampler.push_image(camera, stamp, decode_image(msg, message.type, where))
+            image = decode_image(msg, message.type, where)
+            taken = resampler.push_image(camera, stamp, image, message.receive_ns)
             if taken and camera == resampler.cameras[0]:
-                waiting.append(stamp)
-        newest_ns = max(newest_ns, stamp)
+                insort(waiting, stamp)
+        if taken:
+            newest_ns = max(newest_ns, stamp)
         while waiting and (resampler.settled(waiting[0]) or newest_ns - waiting[0] > patience_ns):
-            yield resampler.observe(waiting.popleft())
+            yield resampler.observe(waiting.pop(0))
     while waiting:
-        yield resampler.observe(waiting.popleft())
+        yield resampler.observe(waiting.pop(0))
