@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from autofocus_core.files import sync_folder, write_atomic, write_synced
 from autofocus_core.locks import is_locked, lock_folder
 from autofocus_core.mcap_chunk import COMPRESSIONS
 from autofocus_core.mcap_file import McapFile
+from autofocus_core.sync_queue import SyncQueue
 
 __all__ = ["BagWriter", "is_being_written", "qos_profile", "write_atomic", "write_synced"]
 
@@ -84,20 +84,22 @@ class BagWriter:
         self._topics: dict[str, _Topic] = {}
         self._finished: list[FileEntry] = []
         self._finished_bytes = 0
-        self._unsynced: list[McapFile] = []  # finished, not on the disk for sure
-        self._descriptors = threading.Lock()  # held while files are opened, closed or taken for a sync
-        self._syncing = threading.Lock()
-        self._sync_error: OSError | None = None
+        made = [folder for folder in (self.working, *self.working.parents) if not folder.exists()]
+        self._unsynced = SyncQueue(folder.parent for folder in made)
         try:
-            made = [folder for folder in (self.working, *self.working.parents) if not folder.exists()]
             self.working.mkdir(parents=True)
             self._lock = lock_folder(self.working)
-            self._unsynced_folders = {self.working, *(folder.parent for folder in made)}
-            self._file = self._next_file()
+            try:
+                self._file = self._new_file(0)
+            except OSError:
+                os.close(self._lock)
+                self.working.rmdir()
+                raise
         except OSError as error:
             raise AutofocusError(
                 f"bag {self.path}", error.strerror or str(error), "a writable folder", "choose another output folder"
             ) from error
+        self._unsynced.begin(self._file)
         self._state = "writing"
 
     def _check(self, compression: str, max_file_bytes: int | None, max_file_s: float | None) -> None:
@@ -115,14 +117,9 @@ class BagWriter:
                 raise AutofocusError(f"bag {self.path}: {name}", repr(got), allowed, "choose one of these")
 
     @property
-    def storage_name(self) -> str:
-        """File name of the MCAP that is being written, named as rosbag2 does it."""
-        return f"{self.path.name}_{len(self._finished)}.mcap"
-
-    @property
     def counts(self) -> dict[str, int]:
         """Messages written so far, by topic."""
-        return {name: topic.entry.count for name, topic in self._topics.items()}
+        return {name: topic.entry.count for name, topic in list(self._topics.items())}
 
     @property
     def files(self) -> int:
@@ -187,22 +184,26 @@ class BagWriter:
         return self._max_ns is not None and receive_ns - self._file.start_ns >= self._max_ns
 
     def _split(self) -> None:
-        """End the current file and begin the next one; the old one waits for sync()."""
-        finished = self._finish_file()
-        with self._descriptors:
-            self._unsynced.append(self._file)
-            self._finished.append(finished)
-            self._finished_bytes += self._file.size
-            self._file = self._next_file()
-            self._unsynced_folders.add(self.working)
-            waiting = len(self._unsynced)
+        """End the current file and begin the next one; the old one waits for sync().
+
+        Where the disk fails, nothing has changed: the same file goes on if there is room again.
+        """
+        following = self._new_file(len(self._finished) + 1)
+        try:
+            finished = self._finish_file()
+        except OSError:
+            following.remove()
+            raise
+        self._finished_bytes += self._file.size
+        self._file = following
+        self._finished.append(finished)
         for topic in self._topics.values():
             self._register(topic)
-        if waiting > MAX_UNSYNCED:
+        if self._unsynced.begin(following) > MAX_UNSYNCED:
             self.sync()
 
-    def _next_file(self) -> McapFile:
-        name = self.storage_name
+    def _new_file(self, number: int) -> McapFile:
+        name = f"{self.path.name}_{number}.mcap"  # as rosbag2 names it
         topics = [replace(topic.entry, count=0) for topic in self._topics.values()]
         record = self._record(topics, FileEntry(name, 0, None, None))
         return McapFile(self.working / name, self._compression, record)
@@ -229,27 +230,7 @@ class BagWriter:
 
         Raises OSError where the disk fails; the bag can then not be closed as a complete one.
         """
-        with self._syncing:
-            with self._descriptors:
-                if self._state != "writing":
-                    return
-                finished, self._unsynced = self._unsynced, []
-                folders, self._unsynced_folders = self._unsynced_folders, set()
-                current = os.dup(self._file.fileno())
-            try:
-                for file in finished:
-                    os.fsync(file.fileno())
-                os.fsync(current)
-                for folder in folders:
-                    sync_folder(folder)
-            except OSError as error:
-                # The system reports a failed write once: a later fsync that succeeds proves nothing.
-                self._sync_error = error
-                raise
-            finally:
-                os.close(current)
-                for file in finished:
-                    file.close()
+        self._unsynced.sync()
 
     def put_sidecar(self, name: str, text: str) -> None:
         """Write a text file into the working directory, atomically; :meth:`close` may replace it."""
@@ -271,17 +252,16 @@ class BagWriter:
         try:
             last = self._finish_file()
             self.sync()
-            if self._sync_error is not None:
-                raise self._sync_error
+            if self._unsynced.error is not None:
+                raise self._unsynced.error
             topics = [topic.entry for topic in self._topics.values()]
             document = information(topics, [*self._finished, last], self.ros_distro, self._custom_data)
             write_synced(self.working / METADATA_FILE, dump({"rosbag2_bagfile_information": document}))
         except OSError:
             self.abort()
             raise
-        with self._descriptors:
-            self._state = "finished"
-            self._file.close()
+        self._state = "finished"
+        self._unsynced.close()
 
     def close(self, sidecars: Mapping[str, str] | None = None, *, destination: Path | None = None) -> Path:
         """Finish the bag, add `sidecars` {file name: text}, rename, and give the final path.
@@ -330,12 +310,9 @@ class BagWriter:
             self._let_go()
 
     def _let_go(self) -> None:
-        with self._descriptors:
-            for file in (*self._unsynced, self._file):
-                file.close()
-            self._unsynced.clear()
-            self._state = "closed"
-            os.close(self._lock)
+        self._state = "closed"
+        self._unsynced.close()
+        os.close(self._lock)
 
     def __enter__(self) -> BagWriter:
         return self

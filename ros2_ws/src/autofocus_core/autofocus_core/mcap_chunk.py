@@ -58,7 +58,9 @@ class ChunkInHand:
         self.size += len(record)
 
     def add_message(self, channel: int, raw: bytes, log_ns: int, publish_ns: int) -> None:
-        """Append a message. `raw` must not change until the chunk is written."""
+        """Append a message, whose bytes are kept. Raises struct.error for a negative stamp, and changes nothing."""
+        size = len(raw)
+        head = _MESSAGE.pack(Opcode.MESSAGE, _MESSAGE_HEAD + size, channel, 0, log_ns, publish_ns)
         entries = self._entries.get(channel)
         if entries is None:
             entries = self._entries[channel] = []
@@ -70,8 +72,7 @@ class ChunkInHand:
         elif log_ns > self.end_ns:
             self.end_ns = log_ns
         self.messages += 1
-        size = len(raw)
-        self._tail += _MESSAGE.pack(Opcode.MESSAGE, _MESSAGE_HEAD + size, channel, 0, log_ns, publish_ns)
+        self._tail += head
         if size < BIG_BYTES:
             self._tail += raw
         else:

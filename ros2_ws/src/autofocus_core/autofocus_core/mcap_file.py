@@ -60,8 +60,12 @@ class McapFile:
         self._metadata: list[MetadataIndex] = []
         self._chunk = ChunkInHand()
         self._repeat_at = 0
-        self._put([MCAP0_MAGIC, _record(Header("ros2", "autofocus_core"))])
-        self._put_metadata(metadata)
+        try:
+            self._put([MCAP0_MAGIC, _record(Header("ros2", "autofocus_core"))])
+            self._put_metadata(metadata)
+        except OSError:
+            self.remove()
+            raise
 
     @property
     def size(self) -> int:
@@ -166,6 +170,11 @@ class McapFile:
             with contextlib.suppress(OSError):  # errors of writing are reported by fsync
                 os.close(self._handle)
             self._handle = None
+
+    def remove(self) -> None:
+        """Take back a file that was begun just now."""
+        self.close()
+        self.path.unlink()
 
     def _put_metadata(self, metadata: Mapping[str, str]) -> None:
         record = _record(Metadata(METADATA_NAME, dict(metadata)))
