@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from autofocus_core import results
 from autofocus_core.errors import EXIT_CODE
-from autofocus_core.names import GUARD_HEARTBEAT_TOPIC, GUARD_REQUEST_TOPIC, GUARD_STATUS_TOPIC
+from autofocus_core.names import GUARD_COMMAND_TOPIC, GUARD_HEARTBEAT_TOPIC, GUARD_REQUEST_TOPIC, GUARD_STATUS_TOPIC
 from autofocus_core.schema import load_robot
 from canary import BUSY_MS, Canary
 from diagnostic_msgs.msg import DiagnosticArray
@@ -43,7 +43,7 @@ def offset(*by: float) -> np.ndarray:
 class Cell:
     """Guard and fake robot in processes of their own; this process watches, and commands where a test wants it to."""
 
-    def __init__(self, node, spawn, wait_until, folder: Path, robot_file: Path) -> None:
+    def __init__(self, node, spawn, wait_until, folder: Path, robot_file: Path, *parameters: str) -> None:
         self.node, self.spawn, self.wait_until, self.robot_file = node, spawn, wait_until, robot_file
         self.log = folder / "commands.txt"
         self._read, self._rows = 0, []
@@ -52,7 +52,8 @@ class Cell:
         services = ("arm", "disarm", "hold", "estop")
         self.clients = {name: node.create_client(Trigger, f"/command_guard/{name}") for name in services}
         self.robot = spawn(["python", HERE / "fake_robot.py", robot_file, self.log])
-        self.guard = spawn(["python", "-m", "command_guard.node", "--ros-args", "-p", f"robot:={robot_file}"])
+        argv = ["python", "-m", "command_guard.node", "--ros-args", "-p", f"robot:={robot_file}", *parameters]
+        self.guard = spawn(argv)
         self.requests = self.heartbeats = None
         for client in self.clients.values():
             wait_until(client.service_is_ready, 20, f"service {client.srv_name}")
@@ -356,19 +357,61 @@ def test_f26_a_second_commander_is_a_fault(cell: Cell) -> None:
     cell.assert_smooth()
 
 
-def test_a_guard_of_a_forward_controller_sends_arrays_in_order(
-    ros_node, spawn, wait_until, tmp_path, patient_robot_file
+@pytest.mark.parametrize(
+    ("command_type", "gripper"),
+    [
+        ("std_msgs/msg/Float64MultiArray", ""),
+        ("trajectory_msgs/msg/JointTrajectory", ""),
+        ("trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray"),
+    ],
+    ids=["forward", "trajectory", "gripper_apart"],
+)
+def test_commands_of_each_type_and_all_joints_for_those_who_learn(
+    ros_node, spawn, wait_until, tmp_path, patient_robot_file, command_type, gripper
 ) -> None:
     text = patient_robot_file.read_text()
     command = "command: {topic: /arm/command, type: sensor_msgs/msg/JointState"
     assert command in text
-    robot_file = tmp_path / "array_robot.yaml"
-    array = command.replace("sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray")
-    robot_file.write_text(text.replace(command, array))
+    text = text.replace(command, command.replace("sensor_msgs/msg/JointState", command_type))
+    if gripper:
+        text += f"gripper_command: {{topic: /gripper/command, type: {gripper}, rate_hz: 100, timeout_ms: 100}}\n"
+    robot_file = tmp_path / "other_robot.yaml"
+    robot_file.write_text(text)
+    sent: list[JointState] = []
+    ros_node.create_subscription(JointState, GUARD_COMMAND_TOPIC, sent.append, 10)
     cell = Cell(ros_node, spawn, wait_until, tmp_path, robot_file)
     cell.command_from_here()
     cell.arm()
-    cell.follow(offset(0.05, 0.1, -0.05, 0.02, 0.2, -0.01))
+    goal = offset(0.05, 0.1, -0.05, 0.02, 0.2, -0.01)
+    cell.follow(goal)
+    cell.assert_smooth()
+    wait_until(lambda: sent and np.abs(np.array(sent[-1].position) - goal).max() < 1e-6, 5, "the whole command")
+    assert tuple(sent[-1].name) == ROBOT.joint_names
+
+
+def test_deadman_and_estop_button(ros_node, spawn, wait_until, tmp_path, patient_robot_file) -> None:
+    from std_msgs.msg import Bool
+
+    cell = Cell(ros_node, spawn, wait_until, tmp_path, patient_robot_file, "-p", "deadman_topic:=/deadman")
+    deadman = ros_node.create_publisher(Bool, "/deadman", 10)
+    estop = ros_node.create_publisher(Bool, "/command_guard/estop_signal", 10)
+    held: list[bool] = []
+    goal = offset(0.01, 0, 0, 0, 0, 0)
+    cell.command_from_here()
+    cell.arm()
+    ros_node.create_timer(0.02, lambda: held and deadman.publish(Bool(data=True)))
+    ros_node.create_timer(0.05, lambda: cell.ask(goal))
+    cell.wait_until(lambda: cell.count("requests") > 3, 5, "requests taken")
+    assert cell.status["state"] == "holding"
+    held.append(True)
+    cell.follow(goal)
+    held.clear()
+    cell.wait_until(lambda: cell.count("holds_deadman") > 0, 5, "a hold")
+    estop.publish(Bool(data=True))
+    cell.wait_for_state("fault")
+    assert "release" in cell.call("arm").message
+    estop.publish(Bool(data=False))
+    cell.wait_until(lambda: cell.call("arm").success, 5, "an armed guard")
     cell.assert_smooth()
 
 

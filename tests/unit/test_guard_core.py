@@ -13,90 +13,10 @@ import numpy as np
 import pytest
 from autofocus_core import results
 from autofocus_core.errors import AutofocusError
-from autofocus_core.schema import Joint, Robot, Start, Stream
 from command_guard.chunk import Request
 from command_guard.core import GuardCore, State
 from command_guard.settings import TABLE, Settings
-
-T = 0.01
-ROBOT = Robot(
-    name="bench",
-    joints=tuple(Joint(name, -2.0, 2.0, 3.0, 20.0, "rad") for name in ("a", "b", "c", "d", "e")),
-    gripper=Joint("grip", 0.0, 0.04, 0.3, 4.0, "m"),
-    start=Start((0.0,) * 6, ramp_distance_rad=0.3, refuse_distance_rad=1.0),
-    state=Stream("/joint_states", "sensor_msgs/msg/JointState", 100, 100),
-    action=Stream("/arm/command", "sensor_msgs/msg/JointState", 100, 100),
-    command=Stream("/arm/command", "sensor_msgs/msg/JointState", 100, 100),
-    cameras=(),
-    control_rate_hz=10,
-    command_timeout_ms=250,
-    heartbeat_timeout_ms=60,
-)
-NAMES = ROBOT.joint_names
-HOME = np.array([0.1, -0.2, 0.3, 0.0, 0.0, 0.02])
-
-
-def offset(*by: float) -> np.ndarray:
-    """HOME, moved by so much per joint."""
-    return HOME + np.array(by)
-
-
-class Bench:
-    """A guard, a robot that follows it, and a commander, on one simulated clock."""
-
-    def __init__(self, settings: Settings | None = None, robot: Robot = ROBOT) -> None:
-        self.guard = GuardCore(robot, settings=settings)
-        self.now_s = 100.0
-        self.measured = HOME.copy()
-        self.commands: list[np.ndarray] = []
-        self.heartbeat, self.driver = True, True
-
-    def arm(self) -> Bench:
-        self.guard.on_state(NAMES, self.measured, self.now_s)
-        assert self.guard.arm(self.now_s) is None
-        return self
-
-    def ask(self, goal, names=NAMES, times=(0.1,), age_s: float = 0.0, sender=None) -> str | None:
-        goal = np.asarray(goal, dtype=float)
-        positions = [goal] * len(times) if goal.ndim == 1 else goal
-        return self.guard.on_request(Request(self.now_s - age_s, names, times, positions), self.now_s, sender)
-
-    def run(self, seconds: float, goal=None) -> np.ndarray:
-        """Step for `seconds`; `goal` (a vector, or a function of time) is asked for at 10 Hz. Returns the commands."""
-        first = len(self.commands)
-        for k in range(round(seconds / T)):
-            if self.driver:
-                self.guard.on_state(NAMES, self.measured, self.now_s)
-            if self.heartbeat:
-                self.guard.on_heartbeat(self.now_s)
-            if goal is not None and k % 10 == 0:
-                self.ask(goal(self.now_s) if callable(goal) else goal)
-            command = self.guard.step(self.now_s)
-            if command is not None:
-                self.commands.append(command)
-                self.measured = command.copy()
-            self.now_s += T
-        return np.array(self.commands[first:])
-
-    @property
-    def speed(self) -> float:
-        return float(np.abs(self.commands[-1] - self.commands[-2]).max() / T)
-
-    def moving(self) -> Bench:
-        """Armed and on its way at 0.5 rad/s."""
-        self.arm()
-        start_s = self.now_s
-        self.run(0.4, lambda now_s: offset(0.5 * (now_s - start_s + 0.1), 0, 0, 0, 0, 0))
-        assert self.guard.state is State.TRACKING
-        assert self.speed == pytest.approx(0.5, abs=0.05)
-        return self
-
-
-def assert_smooth(commands: list[np.ndarray]) -> None:
-    velocity = np.diff(np.array(commands), axis=0) / T
-    assert (np.abs(velocity) <= ROBOT.velocity + 1e-9).all()
-    assert (np.abs(np.diff(velocity, axis=0)) / T <= ROBOT.acceleration + 1e-9).all()
-
+from guard_bench import HOME, NAMES, ROBOT, Bench, T, assert_smooth, offset
 
 # ---- arming
 

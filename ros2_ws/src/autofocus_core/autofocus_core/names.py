@@ -2,6 +2,8 @@
 
 GUARD_REQUEST_TOPIC = "/command_guard/request"
 GUARD_HEARTBEAT_TOPIC = "/command_guard/heartbeat"
+#: sensor_msgs/JointState, all joints: what was really sent, where the robot's own command topic has another type.
+GUARD_COMMAND_TOPIC = "/command_guard/command"
 GUARD_STATUS_TOPIC = "/command_guard/status"
 
 #: Last part of the latched topic (std_msgs/String, a JSON object) on which a camera node says what it is; it lies in

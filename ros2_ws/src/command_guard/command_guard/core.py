@@ -40,8 +40,13 @@ class State(enum.Enum):
 class GuardCore:
     """Feed it what arrives with the time of arrival, and call `step` once per period for the command."""
 
-    def __init__(self, robot: Robot, rate_hz: float | None = None, settings: Settings | None = None) -> None:
-        """`rate_hz` overrides the one in `settings`; raises AutofocusError where a setting is out of range."""
+    def __init__(
+        self, robot: Robot, rate_hz: float | None = None, settings: Settings | None = None, deadman: bool = False
+    ) -> None:
+        """`rate_hz` overrides the one in `settings`; `deadman`: requests are followed only while a person holds one.
+
+        Raises AutofocusError where a setting is out of range.
+        """
         settings = settings or Settings()
         self.settings = settings
         self.period_s = 1.0 / (settings.rate_hz if rate_hz is None else Settings(rate_hz=rate_hz).rate_hz)
@@ -70,6 +75,9 @@ class GuardCore:
         self._limited_since_s: float | None = None
         self._silent_at_rest = False  # after disarm(), or when the robot's state is unknown
         self._foreign: str | None = None
+        self._estop_pressed = False
+        self._needs_deadman = deadman
+        self._deadman_s = NEVER  # when it was last seen held
         self._senders: dict[str, tuple[object, float]] = {}  # of requests and heartbeats: (who, when last)
 
     # ---- what arrives
@@ -129,6 +137,16 @@ class GuardCore:
         self._foreign = who
         if who is not None:
             self.fault(f"another publisher of robot commands: {who}")
+
+    def on_deadman(self, held: bool, now_s: float) -> None:
+        """A person holds the deadman switch, or has let go of it. Silence counts as having let go."""
+        self._deadman_s = now_s if held else NEVER
+
+    def on_estop_signal(self, pressed: bool) -> None:
+        """The level of an e-stop button: pressed is an e-stop, and nothing arms before it is released."""
+        self._estop_pressed = pressed
+        if pressed and self.state is not State.FAULT:
+            self._enter_fault("e-stop is pressed")
 
     # ---- what a person asks for
 
@@ -212,8 +230,12 @@ class GuardCore:
             return
         alive = ages_s["heartbeat"] <= self._heartbeat_timeout_s
         fresh = ages_s["request"] <= self._request_timeout_s
+        held = not self._needs_deadman or ages_s["deadman"] <= self.settings.deadman_timeout_s
         if self.state is State.TRACKING:
-            if not alive:
+            if not held:
+                self._enter_holding("deadman switch let go: hold it to go on", needs_arm=False)
+                self.counts["holds_deadman"] += 1
+            elif not alive:
                 self._hold_softly("commander is dead", "heartbeat", ages_s["heartbeat"], now_s)
             elif not fresh:
                 self._hold_softly("commander is late", "request", ages_s["request"], now_s)
@@ -221,7 +243,7 @@ class GuardCore:
             if self._hold_since_s is not None and now_s - self._hold_since_s > self.settings.resume_within_s:
                 self._needs_arm = True
                 self.reason += f"; silent for more than {self.settings.resume_within_s:g} s: call ~/arm to go on"
-            elif alive and fresh:
+            elif alive and fresh and held:
                 self._join()
 
     def _join(self) -> None:
@@ -276,9 +298,14 @@ class GuardCore:
         return known is not None and sender != known and now_s - last_s <= timeout_s
 
     def ages_s(self, now_s: float) -> dict[str, float]:
-        """Age in s of the newest joint state, heartbeat and accepted request (inf: none yet, or dropped)."""
+        """Age in s of the newest joint state, heartbeat and accepted request (inf: none yet, or dropped), and of the
+        deadman switch where there is one."""
         request_s = self._chunk.received_s if self._chunk else NEVER
-        return {"state": now_s - self._measured_s, "heartbeat": now_s - self._heartbeat_s, "request": now_s - request_s}
+        ages_s = {"state": now_s - self._measured_s, "heartbeat": now_s - self._heartbeat_s}
+        ages_s["request"] = now_s - request_s
+        if self._needs_deadman:
+            ages_s["deadman"] = now_s - self._deadman_s
+        return ages_s
 
     @property
     def disarming(self) -> bool:
@@ -314,6 +341,8 @@ class GuardCore:
         if age_s > self._state_timeout_s:
             seen = "was never received" if self._measured_s == NEVER else f"is {age_s * 1e3:.0f} ms old"
             return f"joint state {seen}; allowed {self._state_timeout_s * 1e3:g} ms: is {self.robot.state.topic} alive?"
+        if self._estop_pressed:
+            return "the e-stop is pressed: release it first"
         if self._foreign is not None:
             return f"another publisher of robot commands: {self._foreign}; stop it first"
         for name, p, low, high in zip(self._names, self._measured, self._lower, self._upper):

@@ -29,12 +29,13 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray, Header
+from std_msgs.msg import Bool, Header
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from command_guard.chunk import Request
 from command_guard.core import GuardCore, State
+from command_guard.outputs_node import open_outputs
 from command_guard.settings import TABLE, Settings
 
 STATUS_RATE_HZ = 10.0
@@ -44,22 +45,10 @@ FIFO_PRIORITY = 10  # of 1 to 99; the kernel's interrupt threads are at 50
 STOP_WITHIN_S = 2.0  # at the end of the process: braking takes velocity / acceleration, mostly a tenth of this
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)  # a request or command replaces the one before
+RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # matches any publisher; only the newest counts
 
 
-def joint_state_command(names: tuple[str, ...], positions: np.ndarray, stamp) -> JointState:
-    return JointState(header=Header(stamp=stamp), name=names, position=positions)
-
-
-def array_command(names: tuple[str, ...], positions: np.ndarray, stamp) -> Float64MultiArray:
-    """For forward controllers, which take the joints in their own configured order: it must be the robot YAML's."""
-    return Float64MultiArray(data=positions)
-
-
-COMMANDS = {
-    "sensor_msgs/msg/JointState": (JointState, joint_state_command),
-    "std_msgs/msg/Float64MultiArray": (Float64MultiArray, array_command),
-}
 LEVELS = {
     State.DISARMED: DiagnosticStatus.OK,
     State.HOLDING: DiagnosticStatus.WARN,
@@ -87,18 +76,21 @@ class GuardNode(Node):
         robot_file = self._declare_robot()
         settings = Settings(**{name: self._declare(name) for name in TABLE})
         self.robot = load_robot(robot_file)
-        self.core = GuardCore(self.robot, settings=settings)
+        deadman_topic = self._declare_topic("deadman_topic", "std_msgs/Bool, true while a person holds the switch")
+        self.core = GuardCore(self.robot, settings=settings, deadman=bool(deadman_topic))
         self._silent: list[Future] = []  # disarm calls that wait for the arm to be at rest
         self._shown: tuple[State, str] | None = None
         self._periods_s: deque[float] = deque(maxlen=PERIODS_KEPT)
         self._last_command_s: float | None = None
 
-        message_type, self._make_command = COMMANDS[self.robot.command.type]
-        self._commands = self.create_publisher(message_type, self.robot.command.topic, NEWEST)
+        self._outputs = open_outputs(self, self.robot, NEWEST)
         self._status = self.create_publisher(DiagnosticArray, "~/status", 10)
         self.create_subscription(JointState, self.robot.state.topic, self._on_state, SENSOR)
         self.create_subscription(JointTrajectory, "~/request", self._on_request, NEWEST)
         self.create_subscription(Header, "~/heartbeat", self._on_heartbeat, SENSOR)
+        self.create_subscription(Bool, "~/estop_signal", lambda msg: self.core.on_estop_signal(msg.data), RELIABLE)
+        if deadman_topic:
+            self.create_subscription(Bool, deadman_topic, self._on_deadman, SENSOR)
         for name in ("arm", "hold", "estop"):
             self.create_service(Trigger, f"~/{name}", getattr(self, f"_{name}"))
         # disarm waits for the command timer, so it must not be in one exclusive group with it
@@ -115,6 +107,10 @@ class GuardNode(Node):
         if not path:
             raise AutofocusError("command guard: parameter robot", "nothing", text, "--ros-args -p robot:=PATH")
         return path
+
+    def _declare_topic(self, name: str, text: str) -> str:
+        text = f"topic, {text}; empty: there is none"
+        return self.declare_parameter(name, "", ParameterDescriptor(description=text, read_only=True)).value
 
     def _declare(self, name: str) -> float:
         row = TABLE[name]
@@ -144,14 +140,19 @@ class GuardNode(Node):
         if refusal:
             self.get_logger().warning(f"request refused: {refusal}", throttle_duration_sec=2.0)
 
+    def _on_deadman(self, msg: Bool) -> None:
+        self.core.on_deadman(msg.data, time.monotonic())
+
     def _check_publishers(self) -> None:
         """Tell the core who else publishes commands. A second guard of our own name is foreign too."""
-        topic = self._commands.topic_name
         ours = (self.get_name(), self.get_namespace())
-        others = [(i.node_name, i.node_namespace) for i in self.get_publishers_info_by_topic(topic)]
-        if ours in others:
-            others.remove(ours)
-        names = sorted(f"{namespace.rstrip('/')}/{name}" for name, namespace in others)
+        foreign = set()
+        for output in self._outputs:
+            others = [(i.node_name, i.node_namespace) for i in self.get_publishers_info_by_topic(output.topic)]
+            if ours in others:
+                others.remove(ours)
+            foreign.update(others)
+        names = sorted(f"{namespace.rstrip('/')}/{name}" for name, namespace in foreign)
         self.core.on_foreign_publisher(", ".join(names) or None)
 
     # ---- what a person asks for
@@ -193,7 +194,8 @@ class GuardNode(Node):
             self._last_command_s = None
         else:
             stamp = self.get_clock().now().to_msg()
-            self._commands.publish(self._make_command(self.robot.joint_names, command, stamp))
+            for output in self._outputs:
+                output.send(command, stamp, self.core.period_s)
             if self._last_command_s is not None:
                 self._periods_s.append(now_s - self._last_command_s)
             self._last_command_s = now_s

@@ -28,6 +28,9 @@ TABLE = {
     ),
     "max_stamp_age_s": Setting(1.0, 0.05, 10.0, "s", "requests stamped longer ago are refused"),
     "max_stamp_ahead_s": Setting(0.1, 0.0, 1.0, "s", "requests stamped farther in the future are refused"),
+    "deadman_timeout_s": Setting(
+        0.3, 0.05, 2.0, "s", "with a deadman topic: silence for longer than this counts as letting go"
+    ),
     "late_limit_s": Setting(
         0.25, 0.05, 5.0, "s", "at full speed a joint would be this late at the requested point: it is being limited"
     ),
@@ -44,6 +47,7 @@ class Settings:
     ramp_velocity_scale: float = TABLE["ramp_velocity_scale"].default
     max_stamp_age_s: float = TABLE["max_stamp_age_s"].default
     max_stamp_ahead_s: float = TABLE["max_stamp_ahead_s"].default
+    deadman_timeout_s: float = TABLE["deadman_timeout_s"].default
     late_limit_s: float = TABLE["late_limit_s"].default
     late_abort_s: float = TABLE["late_abort_s"].default
 
