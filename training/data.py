@@ -13,6 +13,7 @@ import torch
 from autofocus_core.annotation import Annotation, read_annotation
 from autofocus_core.bags import Bag
 from autofocus_core.episode import Episode
+from autofocus_core.episode_meta import Trim
 from autofocus_core.errors import AutofocusError
 from autofocus_core.joints import read_joints
 from autofocus_core.resample import NS_PER_MS, Missing, StreamBuffer, observations
@@ -56,7 +57,7 @@ def load_dataset(
     probes: list[tuple[np.ndarray, np.ndarray]] = []
     for number, (episode, annotation) in enumerate(zip(episodes, annotations, strict=True)):
         with episode.open() as bag:
-            part = _read_episode(bag, robot, task, annotation, objects, config, left_out)
+            part = _read_episode(bag, robot, task, annotation, objects, config, left_out, episode.trim)
         if part.stamps_ns:
             parts.append(part)
             part.episode = number
@@ -132,15 +133,20 @@ class _Part:
 
 def _read_episode(
     bag: Bag, robot: Robot, task: Task, annotation: Annotation | None, objects: tuple[str, ...], config: Config,
-    left_out: Counter[str],
+    left_out: Counter[str], trim: Trim | None,
 ) -> _Part:  # fmt: skip
     bag.require([robot.action.topic])
     stamps_ns, actions = read_joints(bag, robot.action.topic, robot)
+    if trim is not None:  # what came after the end is no label either: the episode is as if it had stopped there
+        stamps_ns, actions = stamps_ns[stamps_ns <= trim.end_ns], actions[stamps_ns <= trim.end_ns]
     lookup = _BoxLookup(annotation, task.cameras, objects, robot, config.image_size)
     max_gap_ns = round(robot.action.timeout_ms * NS_PER_MS)
     part = _Part()
     for number, observation in enumerate(observations(bag, robot, task.cameras)):
         if number % config.anchor_stride:
+            continue
+        if trim is not None and not trim.start_ns <= observation.stamp_ns <= trim.end_ns:
+            left_out["outside the trim"] += 1
             continue
         if isinstance(observation, Missing):
             left_out[observation.reason] += 1
@@ -233,6 +239,8 @@ def _hash(
     digest.update(f"{robot.hash()} {settings}".encode())
     for episode, annotation in zip(episodes, annotations, strict=True):
         digest.update(episode.content_hash().encode())
+        if episode.trim is not None:
+            digest.update(f"trim {episode.trim.start_ns} {episode.trim.end_ns}".encode())
         for camera in annotation.cameras if annotation is not None else ():
             for track in camera.objects:
                 digest.update(track.name.encode() + track.boxes_px.tobytes() + track.valid.tobytes())

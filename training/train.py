@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 
 import torch
-from autofocus_core.episode import Episode, list_episodes
-from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import Manifest, ManifestCamera
 from autofocus_core.schema import Robot, Task, load_robot, load_task
 from autofocus_training.checkpoint import Checkpoint, save_checkpoint
@@ -20,6 +18,7 @@ from autofocus_training.data import Dataset, load_dataset
 from autofocus_training.export import export_policy
 from autofocus_training.fit import Losses, fit, held_out_loss
 from autofocus_training.samples import Normaliser
+from autofocus_training.selection import select_episodes
 from tqdm import tqdm
 
 
@@ -30,9 +29,9 @@ def main(argv: list[str]) -> int:
     overrides = [f"seed={args.seed}", *([f"method={args.method}"] if args.method else []), *args.set]
     config = load_config(args.config, overrides)
     robot, task = load_robot(args.robot), load_task(args.task)
-    episodes, failed = find_episodes(args.episodes, robot)
-    if failed:
-        print(f"left out {failed} episodes marked as failures")
+    selection = select_episodes(args.episodes, robot, args.include_bad)
+    episodes = selection.kept
+    print(*selection.lines(), sep="\n", end="\n" if selection.lines() else "")
     started = time.monotonic()
     bar = tqdm(total=len(episodes), desc="reading episodes", unit="episode", disable=None)
     with bar:
@@ -65,21 +64,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and augmentation")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="change any key of the config")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--include-bad", action="store_true", help="also learn from recordings with verdict bad")
     parser.add_argument("--out", required=True, type=Path, help="directory for the results")
     parser.add_argument("--progress-json", action="store_true", help="a JSON line every 20 steps, for programs")
     return parser.parse_args(argv)
-
-
-def find_episodes(paths: list[Path], robot: Robot) -> tuple[list[Episode], int]:
-    """(episodes to learn from, how many are left out because their outcome is failure)."""
-    found = [episode for path in paths for episode in list_episodes(path, robot)]
-    kept = [episode for episode in found if episode.outcome != "failure"]
-    if not kept:
-        raise AutofocusError(
-            "episodes", f"{len(found)}, all marked as failures", "at least one success or unknown",
-            "mark the good ones with /demo_recorder/outcome, or record more",
-        )  # fmt: skip
-    return kept, len(found) - len(kept)
 
 
 def run(

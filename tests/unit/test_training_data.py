@@ -7,6 +7,7 @@ import pytest
 import torch
 import training_bags as bags
 from autofocus_core.episode import load_episode
+from autofocus_core.episode_meta import Trim
 from autofocus_core.errors import AutofocusError
 from autofocus_training.config import load_config
 from autofocus_training.data import action_chunks, load_dataset
@@ -89,6 +90,27 @@ def test_hash_knows_recording_annotation_and_settings(tmp_path):
     assert dataset(a).hash != dataset(a, config=load_config("tiny", ["horizon=2"])).hash
     b = bags.write_episode(tmp_path / "e1", frames=12, invalid=(3,))
     assert dataset(a).hash != dataset(b).hash
+
+
+def test_only_what_is_inside_the_trim_is_learned_from(tmp_path):
+    """Frames 6 to 20 of 30; and after the end the last action inside holds, as if the episode had stopped there."""
+    path = bags.write_episode(tmp_path / "e0")
+    whole = dataset(path)
+    start_ns, end_ns = (bags.START_NS + number * bags.FRAME_NS for number in (6, 20))
+    bags.write_sidecar(path, trim=Trim(start_ns, end_ns, "by hand"))
+    found = dataset(path)
+    assert found.samples.images[:, 0, 0, 0, 0].tolist() == list(range(6, 19))  # the last action inside is at 0.6 s
+    assert found.left_out["outside the trim"] == 15
+    assert found.left_out["after the last action"] == 2
+    last = bags.intent_at(bags.START_NS + 600_000_000)
+    for stamp, chunk in zip(found.samples.stamps_ns.tolist(), found.samples.actions, strict=True):
+        wanted = np.stack([bags.intent_at(stamp + k * 100_000_000) for k in (1, 2, 3)])
+        np.testing.assert_allclose(chunk, np.minimum(wanted, last), atol=1e-5)
+    assert found.hash != whole.hash
+    bags.write_sidecar(path, trim=Trim(start_ns, end_ns - 1, "by hand"))
+    assert dataset(path).hash not in (found.hash, whole.hash)
+    bags.write_sidecar(path, trim=None, note="a sidecar alone changes nothing")
+    assert dataset(path).hash == whole.hash
 
 
 def test_gaps_and_edges_of_the_actions():

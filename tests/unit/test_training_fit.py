@@ -173,11 +173,6 @@ def test_train_leaves_a_checkpoint_a_policy_that_fits_its_robot_and_a_history(re
     assert read_manifest(out / "policy.pt") == manifest
 
 
-def test_failures_are_not_learned_from(recorded):
-    found, failed = train.find_episodes([recorded / "episodes"], bags.robot())
-    assert (len(found), failed) == (2, 0), "episodes without a sidecar have an unknown outcome"
-
-
 def test_a_checkpoint_that_is_none_says_so(tmp_path):
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(AutofocusError, match="no such file"):
