@@ -15,7 +15,7 @@ from autofocus_core.messages import DISTROS
 from autofocus_core.recovered_reader import RecoveredReader, RecoveredTopic
 
 #: Lies in a working directory that rebuild() makes: such a one may be removed and made again.
-_MARK = ".rebuild"
+REBUILD_MARK = ".rebuild"
 _SUFFIX = ".partial"
 
 
@@ -59,14 +59,14 @@ def _write(
     distro = reader.ros_distro if reader.ros_distro in DISTROS else None
     writer = BagWriter(target, reader.compression, distro, working_suffix=_SUFFIX, max_file_bytes=limit)
     try:
-        writer.put_sidecar(_MARK, f"made by rebuild from {working}\n")
+        writer.put_sidecar(REBUILD_MARK, f"made by rebuild from {working}\n")
         _declare(writer, reader.topics, working)
         for message in reader.raw_messages():
             writer.write(message.topic.name, message.raw, message.receive_ns, message.publish_ns)
         writer.finish()
         with open_bag(writer.working) as bag:
             texts = dict(sidecars(bag))
-        (writer.working / _MARK).unlink()
+        (writer.working / REBUILD_MARK).unlink()
         writer.close(texts)
     except BaseException:
         writer.abort()
@@ -97,6 +97,6 @@ def _declare(writer: BagWriter, topics: Sequence[RecoveredTopic], working: Path)
 
 def _remove_leftover(partial: Path, working: Path) -> None:
     """Remove what a rebuild that was killed has left; nothing else."""
-    if (partial / _MARK).is_file() and partial.resolve() != working.resolve():
+    if (partial / REBUILD_MARK).is_file() and partial.resolve() != working.resolve():
         with locked(partial):
             shutil.rmtree(partial)
