@@ -6,35 +6,23 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
 from autofocus_core import messages
-from autofocus_core.bag_metadata import FileEntry, TopicEntry, dump, information, qos_profile
+from autofocus_core.bag_files import BagFiles, FileRules
+from autofocus_core.bag_metadata import TopicEntry, dump, qos_profile
 from autofocus_core.errors import AutofocusError
 from autofocus_core.files import sync_folder, write_atomic, write_synced
 from autofocus_core.locks import is_locked, lock_folder
 from autofocus_core.mcap_chunk import COMPRESSIONS
-from autofocus_core.mcap_file import McapFile
-from autofocus_core.sync_queue import SyncQueue
 
 __all__ = ["BagWriter", "is_being_written", "qos_profile", "write_atomic", "write_synced"]
 
 METADATA_FILE = "metadata.yaml"
 #: rosbag2's own lower limit for its MCAP storage.
 MIN_FILE_BYTES = 1024
-#: Finished files that wait for sync(); beyond these a split waits for the disk, so that descriptors stay few.
-MAX_UNSYNCED = 16
-
-
-@dataclass(slots=True)
-class _Topic:
-    entry: TopicEntry
-    schema: tuple[str, str, str]  # type, encoding, text
-    channel_metadata: dict[str, str]
-    channel: int = 0  # in the current file
 
 
 class BagWriter:
@@ -44,8 +32,8 @@ class BagWriter:
     directory under its final name is complete. What exists is not overwritten, except with `replace`,
     for what can be made again. One thread writes; :meth:`sync` may be called from another.
 
-    `compression` is that of MCAP chunks ("none" or "zstd"). Each chunk and the summary carry a CRC.
-    A new storage file is begun with the first message after `max_file_bytes` or `max_file_s` (by receive
+    `compression` is that of MCAP chunks ("none" or "zstd"). Each chunk, the data as a whole and the summary carry a
+    CRC. A new storage file is begun with the first message after `max_file_bytes` or `max_file_s` (by receive
     stamps) are reached; each file is complete in itself.
     """
 
@@ -64,33 +52,20 @@ class BagWriter:
         self.path = Path(path)
         self.working = self.path.with_name(self.path.name + working_suffix)
         self.ros_distro = ros_distro or messages.default_distro()
-        self._custom_data = dict(custom_data or {})
-        self._compression = compression
-        self._max_bytes = max_file_bytes
-        self._max_ns = None if max_file_s is None else round(max_file_s * 1e9)
+        self._replace = replace
         self._check(compression, max_file_bytes, max_file_s)
         messages.typestore(self.ros_distro)
-        self._replace = replace
-        if replace and self.working.exists():
-            shutil.rmtree(self.working)  # left by one that was killed
-        for taken in (self.path, self.working):
-            if taken.exists() and not replace:
-                raise AutofocusError(
-                    f"bag {self.path}",
-                    f"{taken} exists",
-                    "a path that does not exist",
-                    "choose another name, or move it away",
-                )
-        self._topics: dict[str, _Topic] = {}
-        self._finished: list[FileEntry] = []
-        self._finished_bytes = 0
+        self._make_room()
+        rules = FileRules(compression, max_file_bytes, None if max_file_s is None else round(max_file_s * 1e9))
         made = [folder for folder in (self.working, *self.working.parents) if not folder.exists()]
-        self._unsynced = SyncQueue(folder.parent for folder in made)
+        new_in = [folder.parent for folder in made]
         try:
             self.working.mkdir(parents=True)
             self._lock = lock_folder(self.working)
             try:
-                self._file = self._new_file(0)
+                self._files = BagFiles(
+                    self.working, self.path.name, rules, self.ros_distro, dict(custom_data or {}), new_in
+                )
             except OSError:
                 os.close(self._lock)
                 self.working.rmdir()
@@ -99,7 +74,6 @@ class BagWriter:
             raise AutofocusError(
                 f"bag {self.path}", error.strerror or str(error), "a writable folder", "choose another output folder"
             ) from error
-        self._unsynced.begin(self._file)
         self._state = "writing"
 
     def _check(self, compression: str, max_file_bytes: int | None, max_file_s: float | None) -> None:
@@ -116,20 +90,32 @@ class BagWriter:
             if not ok:
                 raise AutofocusError(f"bag {self.path}: {name}", repr(got), allowed, "choose one of these")
 
+    def _make_room(self) -> None:
+        if self._replace and self.working.exists() and not is_locked(self.working):
+            shutil.rmtree(self.working)  # left by one that was killed
+        for taken in (self.working,) if self._replace else (self.path, self.working):
+            if taken.exists():
+                raise AutofocusError(
+                    f"bag {self.path}",
+                    f"{taken} exists",
+                    "a path that does not exist",
+                    "choose another name, or move it away",
+                )
+
     @property
     def counts(self) -> dict[str, int]:
         """Messages written so far, by topic."""
-        return {name: topic.entry.count for name, topic in list(self._topics.items())}
+        return self._files.counts
 
     @property
     def files(self) -> int:
         """Storage files begun so far."""
-        return len(self._finished) + 1
+        return self._files.begun
 
     @property
     def bytes_written(self) -> int:
         """Bytes of all storage files so far, with those of the chunk in hand."""
-        return self._finished_bytes + self._file.size
+        return self._files.size
 
     def add_topic(
         self,
@@ -147,81 +133,27 @@ class BagWriter:
         unknown. `msgdef` (as `msgdef_encoding`, "ros2msg" or "ros2idl") and `type_hash` are needed for types that
         are not standard ones.
         """
-        if name in self._topics:
+        if name in self._files:
             raise AutofocusError(f"bag {self.path}", f"topic {name} added twice", "each topic once", "add it once")
         if not msgdef:
             msgdef, type_hash = messages.definition(type, self.ros_distro)
         qos = yaml.safe_load(qos_yaml) if qos_yaml.strip() else []
-        topic = _Topic(
-            TopicEntry(name, type, type_hash, qos),
-            (type, msgdef_encoding, msgdef),
-            {"offered_qos_profiles": dump(qos).strip() if qos else "", "topic_type_hash": type_hash},
-        )
-        self._topics[name] = topic
-        self._register(topic)
-
-    def _register(self, topic: _Topic) -> None:
-        schema = self._file.add_schema(*topic.schema)
-        topic.channel = self._file.add_channel(topic.entry.name, schema, topic.channel_metadata)
+        self._files.add_topic(TopicEntry(name, type, type_hash, qos), msgdef, msgdef_encoding)
 
     def write(self, topic: str, raw_cdr: bytes, receive_ns: int, header_ns: int | None) -> None:
-        """Append a message: CDR bytes as received, receive stamp, header stamp (None: it has none)."""
-        entry = self._topics.get(topic)
-        if entry is None:
-            raise AutofocusError(f"bag {self.path}", f"topic {topic}", ", ".join(self._topics), "call add_topic first")
-        if self._is_full(receive_ns):
-            self._split()
+        """Append a message: CDR bytes as received, receive stamp, header stamp (None: it has none).
+
+        Raises OSError where the disk fails. The message is kept then: it gets into the bag if a later flush succeeds.
+        """
         # MCAP times are unsigned; a negative header stamp is a publisher's fault that is counted elsewhere.
         publish_ns = receive_ns if header_ns is None or header_ns < 0 else header_ns
-        self._file.write(entry.channel, raw_cdr, receive_ns, publish_ns)
-        entry.entry.count += 1
-
-    def _is_full(self, receive_ns: int) -> bool:
-        if self._file.start_ns is None:
-            return False
-        if self._max_bytes is not None and self._file.size >= self._max_bytes:
-            return True
-        return self._max_ns is not None and receive_ns - self._file.start_ns >= self._max_ns
-
-    def _split(self) -> None:
-        """End the current file and begin the next one; the old one waits for sync().
-
-        Where the disk fails, nothing has changed: the same file goes on if there is room again.
-        """
-        following = self._new_file(len(self._finished) + 1)
-        try:
-            finished = self._finish_file()
-        except OSError:
-            following.remove()
-            raise
-        self._finished_bytes += self._file.size
-        self._file = following
-        self._finished.append(finished)
-        for topic in self._topics.values():
-            self._register(topic)
-        if self._unsynced.begin(following) > MAX_UNSYNCED:
-            self.sync()
-
-    def _new_file(self, number: int) -> McapFile:
-        name = f"{self.path.name}_{number}.mcap"  # as rosbag2 names it
-        topics = [replace(topic.entry, count=0) for topic in self._topics.values()]
-        record = self._record(topics, FileEntry(name, 0, None, None))
-        return McapFile(self.working / name, self._compression, record)
-
-    def _finish_file(self) -> FileEntry:
-        file = self._file
-        entry = FileEntry(file.path.name, sum(file.counts.values()), file.start_ns, file.end_ns)
-        topics = [replace(t.entry, count=file.counts.get(t.channel, 0)) for t in self._topics.values()]
-        file.finish(self._record(topics, entry))
-        return entry
-
-    def _record(self, topics: list[TopicEntry], file: FileEntry) -> dict[str, str]:
-        """The metadata record of one file: as rosbag2 does, at its start and, complete, at its end."""
-        return {"serialized_metadata": dump(information(topics, [file], self.ros_distro, self._custom_data))}
+        if topic not in self._files:
+            raise AutofocusError(f"bag {self.path}", f"topic {topic}", ", ".join(self.counts), "call add_topic first")
+        self._files.write(topic, raw_cdr, receive_ns, publish_ns)
 
     def flush(self, *, sync: bool = False) -> None:
         """Close the chunk in hand and give it to the system: from here on it survives the end of this process."""
-        self._file.flush()
+        self._files.flush()
         if sync:
             self.sync()
 
@@ -230,52 +162,46 @@ class BagWriter:
 
         Raises OSError where the disk fails; the bag can then not be closed as a complete one.
         """
-        self._unsynced.sync()
+        self._files.sync()
 
     def put_sidecar(self, name: str, text: str) -> None:
         """Write a text file into the working directory, atomically; :meth:`close` may replace it."""
         if self._state == "closed":
             raise AutofocusError(f"bag {self.path}", "closed already", "an open bag", "write it before close")
-        self._check_sidecar(name)
-        write_atomic(self.working / name, text)
-
-    def _check_sidecar(self, name: str) -> None:
         if name != Path(name).name or name == METADATA_FILE or name.endswith(".mcap"):
             raise AutofocusError(
                 f"bag {self.path}: sidecar", repr(name), "a file name that rosbag2 does not use", "choose another name"
             )
+        write_atomic(self.working / name, text)
 
     def finish(self) -> None:
-        """Complete the files and metadata.yaml, synced, still under the working name; :meth:`close` does the rest."""
+        """Complete the files and metadata.yaml, synced, still under the working name; :meth:`close` does the rest.
+
+        Raises OSError where the disk fails: what could be written is then in the working directory, for recovery.
+        """
         if self._state != "writing":
             raise AutofocusError(f"bag {self.path}", f"{self._state} already", "one close", "close it once")
         try:
-            last = self._finish_file()
-            self.sync()
-            if self._unsynced.error is not None:
-                raise self._unsynced.error
-            topics = [topic.entry for topic in self._topics.values()]
-            document = information(topics, [*self._finished, last], self.ros_distro, self._custom_data)
-            write_synced(self.working / METADATA_FILE, dump({"rosbag2_bagfile_information": document}))
+            document = {"rosbag2_bagfile_information": self._files.finish()}
+            write_synced(self.working / METADATA_FILE, dump(document))
         except OSError:
             self.abort()
             raise
         self._state = "finished"
-        self._unsynced.close()
+        self._files.close()
 
     def close(self, sidecars: Mapping[str, str] | None = None, *, destination: Path | None = None) -> Path:
         """Finish the bag, add `sidecars` {file name: text}, rename, and give the final path.
 
-        `destination` replaces `path` (a discarded recording is kept elsewhere, not deleted). Raises OSError where
-        the disk fails: what could be written is then in the working directory.
+        `destination` replaces `path` (a discarded recording is kept elsewhere, not deleted). Raises OSError as
+        :meth:`finish` does.
         """
         if self._state != "finished":
             self.finish()
         target = Path(destination) if destination is not None else self.path
         try:
             for name, text in (sidecars or {}).items():
-                self._check_sidecar(name)
-                write_atomic(self.working / name, text)
+                self.put_sidecar(name, text)
             sync_folder(self.working)
             self._publish(target)
         finally:
@@ -305,13 +231,13 @@ class BagWriter:
         """Let go of the files and leave the working directory as it is, unfinished, for recovery."""
         if self._state == "writing":
             with contextlib.suppress(OSError):  # the disk may be full: what is there, is there
-                self._file.flush()
+                self._files.flush()
         if self._state != "closed":
             self._let_go()
 
     def _let_go(self) -> None:
         self._state = "closed"
-        self._unsynced.close()
+        self._files.close()
         os.close(self._lock)
 
     def __enter__(self) -> BagWriter:
