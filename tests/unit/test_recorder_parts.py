@@ -1,22 +1,33 @@
-"""The recorder without ROS: its states, its counting, its writer."""
+"""The recorder without ROS: its states, its writer, its folder, what it says about itself."""
 
 import itertools
+import os
 import threading
 import time
+from pathlib import Path
 
 import core_samples as samples
 import numpy as np
 import pytest
 from autofocus_core.bags import open_bag
 from autofocus_core.episode import load_episode
-from autofocus_core.episode_meta import EpisodeMeta
+from autofocus_core.episode_meta import INTERRUPTED, EpisodeMeta, read_meta
 from autofocus_core.errors import AutofocusError
-from autofocus_core.messages import serialize
+from autofocus_core.messages import message_class, serialize
+from autofocus_core.names import EPISODE_SIDECAR
+from autofocus_core.schema import RecordingRules
+from demo_recorder import disk as disk_module
+from demo_recorder.describe import device_info
+from demo_recorder.disk import DiskWatch
+from demo_recorder.events import MAX_EVENTS, EventLog, RefusedSpan
+from demo_recorder.folder import EpisodeFolder
 from demo_recorder.quality import StreamMonitor
-from demo_recorder.session import Session, State
-from demo_recorder.writer import Recording, TopicSpec, put_aside
+from demo_recorder.session import Due, Session, State
+from demo_recorder.status import ERROR, OK, WARN, RateMeter, TopicView, summary_row, topic_row
+from demo_recorder.writer import SMALL_BYTES, Recording, TopicSpec, WriterSettings, put_aside
 
 MS = samples.MS
+S = 1000 * MS
 ALLOWED = {
     State.IDLE: {"start"},
     State.RECORDING: {"stop", "discard", "set_outcome"},
@@ -24,7 +35,7 @@ ALLOWED = {
     State.DISCARDED: {"start"},
 }
 CALLS = {
-    "start": lambda s: s.start("episode"),
+    "start": lambda s: s.start("episode", 0.0),
     "stop": lambda s: s.stop(),
     "discard": lambda s: s.discard(),
     "set_outcome": lambda s: s.set_outcome(True),
@@ -44,47 +55,49 @@ def test_each_state_allows_its_calls_and_no_others(steps):
             assert session.state is state
 
 
-def test_the_outcome_is_forgotten_at_the_next_start():
+def test_outcome_and_note_are_forgotten_at_the_next_start():
     session = Session()
-    session.start("one")
+    session.start("one", 0.0)
     assert session.set_outcome(False) == "failure"
+    session.set_note("slipped")
     session.stop()
-    session.start("two")
-    assert (session.outcome, session.episode) == ("unknown", "two")
+    session.start("two", 1.0)
+    assert (session.outcome, session.episode, session.note) == ("unknown", "two", "")
 
 
-def test_gaps_and_stamp_faults_are_counted():
-    monitor = StreamMonitor("t", 100.0, start_ns=0)
-    stamps_ms = [100, 110, 120, 0, 120, 115, 130, 160, 170]
-    for k, stamp in enumerate(stamps_ms):
-        monitor.message(stamp * MS, (100 + 10 * k) * MS)
-    quality = monitor.finish(190 * MS)
-    assert quality.count == 9
-    assert (quality.stamp_faults.zero, quality.stamp_faults.duplicate, quality.stamp_faults.backwards) == (1, 1, 1)
-    assert (quality.gaps, quality.longest_gap_ms) == (1, 30.0)
+def test_a_countdown_starts_by_itself_or_is_cancelled():
+    session = Session(RecordingRules(countdown_s=3.0))
+    assert session.ask_start(10.0) == 3.0
+    assert session.state is State.COUNTDOWN
+    assert (session.due(12.9), session.due(13.0)) == (Due.NOTHING, Due.START)
+    assert session.countdown_s(11.0) == 2.0
+    for refused in (lambda: session.ask_start(11.0), session.stop, session.discard, lambda: session.set_note("x")):
+        with pytest.raises(AutofocusError, match="countdown"):
+            refused()
+    session.start("one", 13.0)
+    session.stop()
+    session.ask_start(20.0)
+    session.cancel()
+    assert session.state is State.STOPPED  # the one before is still there to be judged
+    assert session.set_outcome(True) == "success"
+    with pytest.raises(AutofocusError, match="stopped"):
+        session.cancel()
 
 
-def test_f09_silence_until_the_end_is_a_gap():
-    monitor = StreamMonitor("t", 100.0, start_ns=0)
-    monitor.message(1 * MS, 1 * MS)
-    assert not monitor.stalled(121 * MS)
-    assert monitor.stalled(122 * MS)
-    quality = monitor.finish(2001 * MS)
-    assert (quality.gaps, quality.longest_gap_ms) == (1, 2000.0)
-    assert StreamMonitor("t", None, 0).finish(10**12).gaps == 0
+def test_an_episode_has_a_time_limit():
+    session = Session(RecordingRules(max_duration_s=60.0))
+    assert session.ask_start(5.0) == 0.0
+    session.start("one", 5.0)
+    assert (session.due(64.9), session.due(65.0)) == (Due.NOTHING, Due.STOP)
+    assert session.elapsed_s(15.0) == 10.0
+    session.stop()
+    assert session.due(100.0) is Due.NOTHING
 
 
-def test_messages_lost_on_the_way_are_counted_by_publisher():
-    monitor = StreamMonitor("t", None, 0)
-    for publisher, number in ((b"a", 7), (b"a", 8), (b"b", 100), (b"a", 11), (b"b", 101), (b"a", 10), (b"a", 12)):
-        monitor.sequence(publisher, number)
-    assert monitor.drops == 2
-
-
-def describe(recording, end_ns):
+def describe(recording, end_ns, reason="requested"):
     return lambda: EpisodeMeta(
-        recording.path.name, "t", "i", "tiny", "h", "unknown", "", recording.start_ns, end_ns, "requested",
-        recording.qualities(end_ns),
+        recording.path.name, "t", "i", "tiny", "h", "unknown", "", recording.start_ns, end_ns, reason,
+        recording.qualities(end_ns), events=recording.events.by_time(),
     )  # fmt: skip
 
 
@@ -95,7 +108,13 @@ def joint_bytes(k):
 
 def test_a_recording_is_complete_and_atomic(tmp_path):
     topics = [TopicSpec("/joint_states", samples.JOINT_STATE, "", 100.0), TopicSpec("/never", "std_msgs/msg/Bool")]
-    recording = Recording(tmp_path / "ep", topics, samples.T0_NS, compression="zstd", ros_distro=None, reserve_bytes=0)
+    recording = Recording(
+        tmp_path / "ep", topics, samples.T0_NS, WriterSettings(compression="zstd"),
+        lambda r: describe(r, r.start_ns, INTERRUPTED)(),
+    )  # fmt: skip
+    early = read_meta(recording.working / EPISODE_SIDECAR)  # what a killed recording is recovered with
+    assert early.stop_reason == INTERRUPTED
+    assert (early.streams["/joint_states"].expected_rate_hz, early.streams["/joint_states"].count) == (100.0, 0)
     for k in range(500):
         raw, stamp = joint_bytes(k)
         assert recording.put("/joint_states", raw, stamp + MS)
@@ -105,6 +124,7 @@ def test_a_recording_is_complete_and_atomic(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["ep.recording"]
     path = recording.finish(describe(recording, stamp))
     assert [entry.name for entry in tmp_path.iterdir()] == ["ep"]
+    assert sorted(entry.suffix for entry in path.iterdir()) == [".json", ".mcap", ".yaml"]
     meta = load_episode(path).meta
     with open_bag(path) as bag:
         assert bag.counts == {"/joint_states": 500, "/never": 0, "/count": 1}
@@ -113,55 +133,95 @@ def test_a_recording_is_complete_and_atomic(tmp_path):
     assert put_aside(path) == tmp_path / ".discarded" / "ep"
 
 
-def test_f07_a_full_queue_drops_and_counts(tmp_path, monkeypatch):
-    recording = Recording(
-        tmp_path / "ep", [TopicSpec("/j", samples.JOINT_STATE)], 0, compression="none", ros_distro=None,
-        queue_bytes=2000, reserve_bytes=0,
-    )  # fmt: skip
+def test_f07_a_full_queue_refuses_and_counts(tmp_path, monkeypatch):
+    """One event for the whole stretch of refusals, not one for each message; small messages have the last word."""
+    settings = WriterSettings(queue_bytes=10 * SMALL_BYTES)
+    recording = Recording(tmp_path / "ep", [TopicSpec("/image", samples.IMAGE), TopicSpec("/j", samples.JOINT_STATE)],
+                          samples.T0_NS, settings)  # fmt: skip
     held = recording._bag.write
     gate = threading.Event()
     monkeypatch.setattr(recording._bag, "write", lambda *args: (gate.wait(5), held(*args)))
-    taken = sum(recording.put("/j", *joint_bytes(k)) for k in range(100))
-    assert 0 < taken < 100
+    image = bytes(4) + bytes(2 * SMALL_BYTES)
+    taken = [recording.put("/image", image, samples.T0_NS + k * MS) for k in range(20)]
+    assert 0 < sum(taken) < 10
+    assert all(recording.put("/j", *joint_bytes(k)) for k in range(50))
+    assert recording.queue_bytes <= settings.queue_bytes
     gate.set()
-    path = recording.finish(describe(recording, 10**10))
-    quality = load_episode(path).meta.streams["/j"]
-    assert (quality.count, quality.drops) == (taken, 100 - taken)
+    path = recording.finish(describe(recording, samples.T0_NS + S))
+    meta = load_episode(path).meta
+    quality = meta.streams["/image"]
+    assert (quality.count, quality.refused) == (sum(taken), 20 - sum(taken))
+    (event,) = (event for event in meta.events if event.kind == "refused")
+    assert (event.topic, event.detail.split(":")[0]) == ("/image", f"{20 - sum(taken)} messages")
+    assert event.start_ns == samples.T0_NS + taken.index(False) * MS
     with open_bag(path) as bag:
-        assert bag.counts["/j"] == taken
+        assert bag.counts == {"/image": sum(taken), "/j": 50}
 
 
-def test_f06_a_disk_that_fails_is_an_error_not_silence(tmp_path, monkeypatch):
-    recording = Recording(
-        tmp_path / "ep", [TopicSpec("/j", samples.JOINT_STATE)], 0, compression="none", ros_distro=None, reserve_bytes=0
-    )
+def test_what_looks_like_silence_because_messages_were_refused_is_no_gap(tmp_path, monkeypatch):
+    recording = Recording(tmp_path / "ep", [TopicSpec("/j", samples.JOINT_STATE, "", 100.0)], samples.T0_NS,
+                          WriterSettings(queue_bytes=1000))  # fmt: skip
+    gate = threading.Event()
+    held = recording._bag.write
+    monkeypatch.setattr(recording._bag, "write", lambda *args: (gate.wait(5), held(*args)))
+    refused = [not recording.put("/j", *joint_bytes(k)) for k in range(200)]
+    assert sum(refused) > 150
+    gate.set()
+    while recording.queue_bytes:
+        time.sleep(0.001)
+    assert recording.put("/j", *joint_bytes(200))
+    recording.tend(joint_bytes(400)[1])
+    assert [event.kind for event in recording.events.by_time()] == ["refused"]
+    assert recording.silences(joint_bytes(200)[1] + S)[0].kind == "gap"  # this silence is one
+    recording.finish(describe(recording, joint_bytes(200)[1]))
+
+
+def full(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+
+def test_f06_a_disk_that_is_full_ends_the_recording_with_a_valid_file(tmp_path, monkeypatch):
+    """What could be written is a complete bag; what was taken and could not is counted, to the message."""
+    recording = Recording(tmp_path / "ep", [TopicSpec("/j", samples.JOINT_STATE)], 0, WriterSettings())
     for k in range(10):
         recording.put("/j", *joint_bytes(k))
-    deadline_s = time.monotonic() + 5
     while recording._bag.counts.get("/j", 0) < 10:
-        assert time.monotonic() < deadline_s
         time.sleep(0.005)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", full)
+        for k in range(10, 5000):
+            recording.put("/j", *joint_bytes(k))
+        recording._threads[0].join(5)
+        assert "No space" in recording.error
+        assert not recording.put("/j", *joint_bytes(5000))
+    path = recording.finish(describe(recording, 1, f"error: {recording.error}"))
+    meta = load_episode(path).meta
+    with open_bag(path) as bag:
+        assert not bag.lossy
+        numbers = [message.position[0] for _, message in bag.decoded()]
+    np.testing.assert_array_equal(numbers, np.arange(len(numbers)))
+    assert meta.streams["/j"].count == len(numbers) >= 10
+    assert meta.streams["/j"].count + meta.streams["/j"].refused == 5001
 
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(recording._bag, "write", full)
-    recording.put("/j", *joint_bytes(10))
-    recording._thread.join(5)
-    assert "No space" in recording.error
-    assert not recording.put("/j", *joint_bytes(11))
-    with pytest.raises(AutofocusError, match="allow_truncated"):
+def test_f06_a_disk_that_stays_full_leaves_what_was_written(tmp_path, monkeypatch):
+    recording = Recording(tmp_path / "ep", [TopicSpec("/j", samples.JOINT_STATE)], 0, WriterSettings())
+    storage = recording.working / "ep_0.mcap"
+    empty = storage.stat().st_size
+    for k in range(10):
+        recording.put("/j", *joint_bytes(k))
+    while storage.stat().st_size == empty:
+        time.sleep(0.005)
+    monkeypatch.setattr(os, "pwritev", full)
+    with pytest.raises(AutofocusError, match=r"autofocus episodes recover .*ep\.recording"):
         recording.finish(describe(recording, 1))
     with open_bag(tmp_path / "ep.recording", allow_truncated=True) as bag:
         assert bag.counts["/j"] == 10
-        np.testing.assert_array_equal(np.diff([m.position[0] for _, m in bag.decoded()]), 1)
 
 
 def test_whatever_ends_the_writing_thread_the_episode_is_not_complete(tmp_path, monkeypatch):
     """An exception nobody expected ended the thread, and the episode was closed as whole with half its messages."""
-    recording = Recording(
-        tmp_path / "ep", [TopicSpec("/j", samples.JOINT_STATE)], 0, compression="none", ros_distro=None, reserve_bytes=0
-    )
+    recording = Recording(tmp_path / "ep", [TopicSpec("/j", samples.JOINT_STATE)], 0, WriterSettings())
 
     def broken(*args):
         raise ValueError("nobody thought of this")
@@ -173,7 +233,112 @@ def test_whatever_ends_the_writing_thread_the_episode_is_not_complete(tmp_path, 
     assert not (tmp_path / "ep").exists()
 
 
+def test_a_slow_sync_does_not_stop_the_writing(tmp_path, monkeypatch):
+    recording = Recording(
+        tmp_path / "ep", [TopicSpec("/j", samples.JOINT_STATE)], 0, WriterSettings(sync_period_s=0.01)
+    )
+    gate, waiting = threading.Event(), threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda handle: (waiting.set(), gate.wait(5)))
+    assert waiting.wait(5)
+    for k in range(2000):
+        recording.put("/j", *joint_bytes(k))
+    deadline_s = time.monotonic() + 5
+    while recording.queue_bytes:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
+    gate.set()
+    recording.finish(describe(recording, 1))
+
+
 def test_f06_no_room_no_start(tmp_path):
+    disk = DiskWatch(tmp_path / "not" / "yet", reserve_bytes=1 << 60)
     with pytest.raises(AutofocusError, match="free"):
-        Recording(tmp_path / "ep", [], 0, compression="none", ros_distro=None, reserve_bytes=1 << 60)
+        disk.require_room()
+    disk.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_f06_the_disk_is_watched(tmp_path, monkeypatch):
+    disk = DiskWatch(tmp_path, reserve_bytes=1 << 20)
+    assert disk.problem == ""
+    real = os.statvfs
+    monkeypatch.setattr(
+        disk_module.os, "statvfs", lambda path: os.statvfs_result([4096, 4096, 9, 9, 9, 9, 9, 9, 0, 99])
+    )
+    begin_s = time.monotonic()
+    while not disk.problem:
+        assert time.monotonic() < begin_s + 5
+        time.sleep(0.005)
+    assert "reserve" in disk.problem
+    monkeypatch.setattr(disk_module.os, "statvfs", real)
+    disk.require_room()
+    disk.close()
+
+
+def test_events_are_bounded_and_the_rest_is_counted():
+    log = EventLog()
+    span = RefusedSpan("/t")
+    for k in range(MAX_EVENTS + 20):
+        span.refuse(10 * k * S, "full")
+        log.add(span.ended((10 * k + 2) * S))
+    assert (len(log.by_time()), log.left_out, log.count) == (MAX_EVENTS, 20, MAX_EVENTS + 20)
+    assert span.ended(1 << 63) is None
+
+
+def test_the_folder_is_counted_and_nothing_in_it_is_taken_twice(tmp_path, monkeypatch):
+    for k, outcome in enumerate(("success", "failure")):
+        recording = Recording(tmp_path / f"ep{k}", [], 0, WriterSettings())
+        path = recording.finish(describe(recording, 1))
+        text = (path / EPISODE_SIDECAR).read_text().replace('"unknown"', f'"{outcome}"', 1)
+        (path / EPISODE_SIDECAR).write_text(text)
+    (tmp_path / "killed.recording").mkdir()
+    running = Recording(tmp_path / "running", [], 0, WriterSettings())
+    folder = EpisodeFolder(tmp_path)
+    assert (folder.episodes, folder.successes) == (2, 1)
+    assert [path.name for path in folder.interrupted] == ["killed.recording"]
+    running.finish(describe(running, 1))
+    first = folder.new_path("lift")
+    assert Path(first).parent == tmp_path
+    first.with_name(first.name + ".recording").mkdir()
+    assert folder.new_path("lift") != first
+    assert EpisodeFolder(tmp_path / "not_there").episodes == 0
+
+
+def test_rates_are_those_of_the_last_two_seconds():
+    meter = RateMeter()
+    for k in range(41):
+        rate = meter.read(0.5 * k, 100 * k if k < 20 else 2000)
+    assert rate == 0.0
+    assert RateMeter().read(0.0, 5) == 0.0
+
+
+def view(**changes):
+    base = dict(name="/t", type="x", required=True, publishers=1, qos="reliable volatile", rate_hz=99.9,
+                expected_rate_hz=100.0, silent_ms=3.0, silent=False)  # fmt: skip
+    return TopicView(**{**base, **changes})
+
+
+def test_the_status_of_a_topic_is_as_bad_as_it_is():
+    assert topic_row(view()).level == OK
+    assert topic_row(view(publishers=0)).level == ERROR
+    assert topic_row(view(publishers=0, required=False)).level == OK
+    assert topic_row(view(silent=True, silent_ms=500.0)).message == "silent for 500 ms"
+    monitor = StreamMonitor("x", 100.0, 0)
+    monitor.refused = 3
+    row = topic_row(view(monitor=monitor))
+    assert (row.level, row.values["refused"], row.values["expected_rate_hz"]) == (WARN, "3", "100")
+    values = {"state": "recording", "episode": "e", "elapsed_s": "1.0", "last_episode": ""}
+    assert summary_row("arm", "", values, [row]).level == WARN
+    assert summary_row("arm", "no room", values, [row]).message == "no room"
+    assert summary_row("arm", "", {**values, "state": "idle"}, [topic_row(view(publishers=0))]).level == WARN
+
+
+def string(text):
+    return serialize(message_class("std_msgs/msg/String")(text), "std_msgs/msg/String")
+
+
+def test_a_camera_says_what_it_is():
+    text = string('{"serial": "123"}')
+    assert device_info([text]) == {"serial": "123"}
+    assert device_info([]) is None
+    assert device_info([string("no json")]) == {"unreadable": "no json"}

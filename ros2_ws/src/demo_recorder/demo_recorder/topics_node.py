@@ -3,143 +3,184 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import yaml
-from autofocus_core.bags import qos_profile
 from autofocus_core.errors import AutofocusError
+from autofocus_core.messages import default_distro, definition
+from autofocus_core.names import DEVICE_INFO_NAME, GUARD_REQUEST_TOPIC
 from autofocus_core.schema import Robot
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from demo_recorder.qos_node import Override, in_words, matching_qos, mismatches, offers_yaml
+from demo_recorder.reader_events_node import NoExecutor, ReaderEvents
+from demo_recorder.watch import Publisher
 from demo_recorder.writer import TopicSpec
 
-#: Messages that may wait while Python is busy: 10 s at 100 Hz, 3 s of images. DDS allocates them as they come.
-MESSAGE_DEPTH = 1000
-IMAGE_DEPTH = 100
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+#: Bytes of a publisher's identity that the graph and a message's info both have.
+GID_BYTES = 16
 
 
-@dataclass(slots=True)
+def _nothing() -> None:
+    return None
+
+
+@dataclass(slots=True, eq=False)
 class Wanted:
-    """A topic the recorder was asked for. `type` "" is taken from its publishers; `required`: no start without."""
+    """A topic the recorder was asked for: what is known of it, its subscription, and what came last.
+
+    `type` "" is taken from its publishers; `required`: no start without it.
+    """
 
     name: str
-    type: str
+    declared_type: str
     required: bool
     expected_rate_hz: float | None = None
+    override: Override | None = None
+    type: str = ""
     subscription: Subscription | None = None
+    events: ReaderEvents | None = None
+    take: Callable[[], tuple[bytes, dict[str, Any]] | None] = _nothing
     qos: QoSProfile | None = None
     offers: str = ""
-    last: dict[bytes, bytes] = field(default_factory=dict, repr=False)  # newest raw message of each publisher
-
-    @property
-    def latched(self) -> bool:
-        """Whether late subscribers get the last message, so that an episode must begin with it."""
-        return self.qos is not None and self.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    publishers: list[Publisher] = field(default_factory=list)
+    latched: bool = False  # late subscribers get the last message, so an episode must begin with it
+    last: dict[bytes, bytes] = field(default_factory=dict, repr=False)  # of a latched topic, by publisher
+    last_ns: int = 0
+    received: int = 0
+    failures: int = 0
 
     def spec(self) -> TopicSpec:
         """What the writer has to know."""
-        return TopicSpec(self.name, self.type, self.offers, self.expected_rate_hz, self.latched)
+        return TopicSpec(self.name, self.type, self.offers, self.expected_rate_hz)
+
+    def latched_now(self) -> list[bytes]:
+        """The last message of each publisher that is still there; of a publisher without identity, the last one."""
+        alive = {publisher.gid for publisher in self.publishers}
+        return [raw for gid, raw in self.last.items() if not gid or gid[:GID_BYTES] in alive]
+
+    @property
+    def qos_words(self) -> str:
+        """Such as "reliable volatile"; empty while nobody publishes it."""
+        return "" if self.qos is None else in_words(self.qos)
 
 
-def wanted_topics(robot: Robot, extra: list[str]) -> dict[str, Wanted]:
-    """The topics to record for a robot: state, action and cameras must be there; camera infos and the command
-    are recorded where they are published; extra topics were asked for by name, so they must be there too."""
+def wanted_topics(robot: Robot, extra: list[str], overrides: Mapping[str, Override]) -> dict[str, Wanted]:
+    """The topics to record for a robot: state, action and cameras must be there; camera infos, what cameras say of
+    themselves, the command and the request it was made from are recorded where they are published; extra topics were
+    asked for by name, so they must be there too."""
     wanted: dict[str, Wanted] = {}
 
     def add(name: str, type: str, required: bool, rate_hz: float | None) -> None:
-        wanted.setdefault(name, Wanted(name, type, required, rate_hz))
+        wanted.setdefault(name, Wanted(name, type, required, rate_hz, overrides.get(name)))
 
     add(robot.state.topic, robot.state.type, True, robot.state.rate_hz)
     add(robot.action.topic, robot.action.type, True, robot.action.rate_hz)
     for camera in robot.cameras:
         add(camera.topic, camera.type, True, camera.rate_hz)
         add(camera.info_topic, "sensor_msgs/msg/CameraInfo", False, None)
+        add(device_info_topic(camera.topic), "std_msgs/msg/String", False, None)
     add(robot.command.topic, robot.command.type, False, None)
+    add(GUARD_REQUEST_TOPIC, "trajectory_msgs/msg/JointTrajectory", False, None)
     for name in extra:
         add(name, "", True, None)
+    unknown = sorted(set(overrides) - set(wanted))
+    if unknown:
+        raise AutofocusError(
+            "recorder: qos_overrides", ", ".join(unknown), ", ".join(wanted), "name topics that are recorded"
+        )
     return wanted
 
 
-def attach(node: Node, wanted: Wanted, on_message: Callable[[Wanted, bytes, dict[str, Any]], None]) -> bool:
-    """Subscribe to a topic if somebody publishes it; True once subscribed with fitting QoS.
+def device_info_topic(image_topic: str) -> str:
+    """Where a camera says what it is: /camera/camera/color/image_raw -> /camera/camera/device_info."""
+    parts = image_topic.strip("/").split("/")
+    return "/".join(("", *(parts[:-2] or parts[:-1]), DEVICE_INFO_NAME))
 
-    Raises AutofocusError where the publishers' type is not the one wanted, or they disagree among themselves.
-    """
-    publishers = node.get_publishers_info_by_topic(wanted.name)
-    if not publishers:
-        return False
-    types = sorted({publisher.topic_type for publisher in publishers})
-    if len(types) > 1 or (wanted.type and types != [wanted.type]):
-        raise AutofocusError(
-            f"recorder: topic {wanted.name}",
-            f"published as {' and '.join(types)}",
-            wanted.type or "one type",
-            "correct the type in the robot YAML, or stop the publisher that does not belong there",
-        )
-    qos = matching_qos([publisher.qos_profile for publisher in publishers], types[0])
-    wanted.offers = offers_yaml([publisher.qos_profile for publisher in publishers])
-    if wanted.subscription is not None and wanted.type == types[0] and wanted.qos == qos:
+
+@dataclass(frozen=True, slots=True)
+class Attachments:
+    """Subscribes. `lock` is held while a subscription is exchanged, after `drain` has taken what the old one has."""
+
+    node: Node
+    group: NoExecutor
+    lock: AbstractContextManager[Any]
+    drain: Callable[[], None]
+
+    def look(self, wanted: Wanted) -> None:
+        """Ask the graph who publishes a topic."""
+        wanted.publishers = [_publisher(info) for info in self.node.get_publishers_info_by_topic(wanted.name)]
+
+    def attach(self, wanted: Wanted) -> bool:
+        """Subscribe to a topic if somebody publishes it; True once subscribed with fitting QoS.
+
+        Raises AutofocusError where the publishers' type is not the one wanted, they disagree among themselves, the
+        type is not known here, or none of them can give what an override asks for.
+        """
+        infos = self.node.get_publishers_info_by_topic(wanted.name)
+        wanted.publishers = [_publisher(info) for info in infos]
+        if not infos:
+            return False
+        types = sorted({info.topic_type for info in infos})
+        if len(types) > 1 or (wanted.declared_type and types != [wanted.declared_type]):
+            raise AutofocusError(
+                f"recorder: topic {wanted.name}",
+                f"published as {' and '.join(types)}",
+                wanted.declared_type or "one type",
+                "correct the type in the robot YAML, or stop the publisher that does not belong there",
+            )
+        offers = [info.qos_profile for info in infos]
+        qos = matching_qos(offers, types[0], wanted.override)
+        self._require_fit(wanted, infos, qos)
+        wanted.offers = offers_yaml(offers)
+        if wanted.subscription is None or wanted.type != types[0] or wanted.qos != qos:
+            self._subscribe(wanted, types[0], qos)
         return True
-    if wanted.subscription is not None:
-        node.destroy_subscription(wanted.subscription)
-    wanted.type = types[0]
-    wanted.qos = qos
 
-    def callback(raw: bytes, info: dict[str, Any]) -> None:
-        on_message(wanted, raw, info)
+    def _require_fit(self, wanted: Wanted, infos: list[TopicEndpointInfo], qos: QoSProfile) -> None:
+        reasons = {_node_name(info): mismatches(info.qos_profile, qos) for info in infos}
+        if all(reasons.values()):
+            texts = [f"{'; '.join(reason)} (publisher {node})" for node, reason in reasons.items()]
+            raise AutofocusError(
+                f"recorder: topic {wanted.name}",
+                ", ".join(texts),
+                "a publisher whose QoS fits what is asked for",
+                "change qos_overrides, or what the publisher offers",
+            )
 
-    wanted.subscription = node.create_subscription(message_type(types[0]), wanted.name, callback, qos, raw=True)
-    return True
-
-
-def drain(wanted: Wanted, on_message: Callable[[Wanted, bytes, dict[str, Any]], None]) -> None:
-    """Take what has arrived for a topic and waits for its callback: it belongs to the episode being stopped."""
-    if wanted.subscription is None:
-        return
-    handle = wanted.subscription.handle
-    with handle:
-        for _ in range(MESSAGE_DEPTH):
-            taken = handle.take_message(wanted.subscription.msg_type, True)
-            if taken is None:
-                return
-            on_message(wanted, taken[0], taken[1])
-
-
-def publisher_id(info: dict[str, Any]) -> bytes:
-    """The publisher's identity from a message's info; empty where the middleware does not tell."""
-    gid = info.get("publisher_gid")
-    return gid["data"] if gid else b""
-
-
-def matching_qos(offers: list[QoSProfile], type: str) -> QoSProfile:
-    """The strongest request that all offers satisfy (the rule of rosbag2's recorder), with a deep history."""
-    reliable = all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers)
-    latched = all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=IMAGE_DEPTH if type in IMAGE_TYPES else MESSAGE_DEPTH,
-        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
-
-
-def offers_yaml(offers: list[QoSProfile]) -> str:
-    """The publishers' offers as rosbag2 version 9 writes them. Depths are not discovered, so they are 0/unknown."""
-    profiles = [
-        qos_profile(
-            reliability=offer.reliability.name.lower(),
-            durability=offer.durability.name.lower(),
-            history=offer.history.name.lower(),
-            depth=offer.depth,
+    def _subscribe(self, wanted: Wanted, type: str, qos: QoSProfile) -> None:
+        message = message_type(type)
+        definition(type, default_distro())  # without one it cannot be written: say so now, not in mid-recording
+        made = self.node.create_subscription(
+            message,
+            wanted.name,
+            _unused,
+            qos,
+            callback_group=self.group,
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+            raw=True,
         )
-        for offer in offers
-    ]
-    return yaml.safe_dump(profiles, sort_keys=False)
+        before, events_before = wanted.subscription, wanted.events
+        with self.lock:
+            if before is not None:
+                self.drain()
+            wanted.subscription = made
+            wanted.events = ReaderEvents(made, self.group)
+            wanted.take = partial(made.handle.take_message, message, True)
+            wanted.type = type
+            wanted.qos = qos
+            wanted.latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+            wanted.last.clear()
+        if before is not None and events_before is not None:
+            events_before.destroy()
+            self.node.destroy_subscription(before)
 
 
 def message_type(name: str) -> type:
@@ -154,3 +195,15 @@ def message_type(name: str) -> type:
             "an installed message package",
             f"install {package} for this Python",
         ) from error
+
+
+def _unused(message: bytes) -> None:
+    """The executor never calls it: see NoExecutor."""
+
+
+def _publisher(info: TopicEndpointInfo) -> Publisher:
+    return Publisher(bytes(info.endpoint_gid[:GID_BYTES]), _node_name(info), info.topic_type)
+
+
+def _node_name(info: TopicEndpointInfo) -> str:
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
