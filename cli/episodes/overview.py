@@ -84,6 +84,10 @@ def print_rows(rows: Sequence[Row], unfinished: Sequence[Unfinished], console: C
     """The table, what is unfinished with the command that recovers it, and the totals."""
     if rows:
         console.print(_table(rows))
+    for row in rows:
+        if row.problem:
+            say(console, f"[red]unreadable[/]: {escape(row.path.name)}: {escape(row.problem)}; mend it: "
+                         f"autofocus episodes recover {escape(str(row.path))}")
     for left in unfinished:
         name, size = escape(left.path.name), f"{left.megabytes:.1f} MB"
         if left.running:
@@ -168,7 +172,7 @@ def _cells(row: Row) -> list[str]:
     colour = GRADE_COLOURS[row.grade]
     note = escape(row.note)
     if row.problem:
-        note = f"[red]{escape(row.problem)}[/]; autofocus episodes recover {escape(str(row.path))}"
+        note = "[red]unreadable[/]"
     elif row.foreign:
         note = "[dim]foreign bag[/]"
     slowest = "-"

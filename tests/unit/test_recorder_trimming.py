@@ -102,6 +102,22 @@ def test_an_arm_that_never_moves_is_not_trimmed_away(tmp_path):
     assert load_episode(path).trim is None
 
 
+def test_motion_within_a_gap_is_motion(tmp_path):
+    """One change in all, from before the gap to after it, is no step of the encoder."""
+    path = tmp_path / "ep"
+    write(path, [(0, 4.2, 4.8, 0.4)])
+    messages = []
+    with load_episode(path).open() as bag:
+        for message, msg in bag.decoded():
+            if not 4 * S < message.receive_ns - T0 < 5 * S:
+                stamp = message.receive_ns - MS
+                messages.append(("/joint_states", samples.JOINT_STATE, msg, message.receive_ns, stamp))
+    gappy = samples.write_bag(tmp_path / "gappy", messages)
+    with load_episode(gappy).open() as bag:
+        motion = find_motion(bag, None)
+    assert ((motion.first_ns - T0) / S, (motion.last_ns - T0) / S) == pytest.approx((4.0, 5.0), abs=0.1)
+
+
 def test_a_glitch_of_one_message_does_not_hide_the_motion():
     times_s = np.arange(1000) / 100
     q = np.zeros((1000, 2))

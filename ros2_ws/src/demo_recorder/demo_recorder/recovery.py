@@ -139,7 +139,7 @@ def describe(
 
 def _check(working: Path, target: Path) -> str:
     """The stop reason that the episode will have; raises AutofocusError where there is nothing to recover."""
-    files = storage_files(working)
+    files = storage_files(working, allow_empty=True)
     if in_use(working):
         raise AutofocusError(
             f"recording {working}", "is being written", "a recording that ended", "stop its recorder first"

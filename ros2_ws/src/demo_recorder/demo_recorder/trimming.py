@@ -27,6 +27,8 @@ FAST_SHARE = 0.05
 FASTEST_JOINT_SHARE = 0.02
 #: Slower than this many sigma of its own noise a joint is never moving.
 NOISE_SIGMAS = 5.0
+#: A smallest change that is there so often is a step of the encoder.
+STEP_SEEN = 5
 MARGIN_S = 0.5
 #: Less than this is not worth cutting off.
 LEAST_S = 0.1
@@ -155,7 +157,8 @@ def noise_limits(positions: np.ndarray, over_s: float) -> np.ndarray:
     sigma = 1.4826 * np.median(np.abs(second - np.median(second, axis=0)), axis=0) / np.sqrt(6.0)
     changes = np.abs(np.diff(positions, axis=0))
     step = np.where(changes > 1e-9, changes, np.inf).min(axis=0)
-    step = np.where(np.isfinite(step), step, 0.0)
+    often = (np.abs(changes - step) < 0.01 * step).sum(axis=0) >= STEP_SEEN
+    step = np.where(often & np.isfinite(step), step, 0.0)
     return np.maximum(NOISE_SIGMAS * np.sqrt(2.0) * sigma, 1.5 * step) / over_s
 
 
