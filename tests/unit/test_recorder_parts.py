@@ -327,10 +327,10 @@ def test_the_status_of_a_topic_is_as_bad_as_it_is():
     monitor.refused = 3
     row = topic_row(view(monitor=monitor))
     assert (row.level, row.values["refused"], row.values["expected_rate_hz"]) == (WARN, "3", "100")
-    values = {"state": "recording", "episode": "e", "elapsed_s": "1.0", "last_episode": ""}
-    assert summary_row("arm", "", values, [row]).level == WARN
-    assert summary_row("arm", "no room", values, [row]).message == "no room"
-    assert summary_row("arm", "", {**values, "state": "idle"}, [topic_row(view(publishers=0))]).level == WARN
+    values = {"state": "recording", "episode": "e", "elapsed_s": "1.0", "last_episode": "", "error": ""}
+    assert summary_row(values, [row]).level == WARN
+    assert summary_row({**values, "error": "no room"}, [row]).message == "no room"
+    assert summary_row({**values, "state": "idle"}, [topic_row(view(publishers=0))]).level == WARN
 
 
 def string(text):

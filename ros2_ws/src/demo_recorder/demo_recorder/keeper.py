@@ -17,6 +17,7 @@ from demo_recorder.describe import Describer, device_info
 from demo_recorder.disk import DiskWatch
 from demo_recorder.folder import EpisodeFolder
 from demo_recorder.intake import Intake
+from demo_recorder.memory import give_back_memory
 from demo_recorder.session import Session
 from demo_recorder.writer import Recording, TopicSpec, WriterSettings, put_aside
 
@@ -197,6 +198,7 @@ class Keeper:
             self.error = f"error: {error.got}"
             self.folder.interrupted.append(recording.working)
             raise
+        give_back_memory()
         meta = load_episode(path).meta
         assert meta is not None  # just written
         self.last = Last(path.name, path, meta.verdict, meta.outcome)

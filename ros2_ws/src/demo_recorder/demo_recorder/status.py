@@ -102,9 +102,9 @@ def _counts(monitor: StreamMonitor | None) -> dict[str, str]:
     }
 
 
-def summary_row(robot: str, error: str, values: dict[str, str], topics: list[StatusRow]) -> StatusRow:
+def summary_row(values: dict[str, str], topics: list[StatusRow]) -> StatusRow:
     """The recorder's own row: as bad as the worst topic, in one sentence."""
-    state = values["state"]
+    state, error = values["state"], values["error"]
     worst = max(topics, key=lambda row: row.level, default=StatusRow("", OK, ""))
     level = ERROR if error else min(worst.level, WARN) if state != "recording" else worst.level
     if error:

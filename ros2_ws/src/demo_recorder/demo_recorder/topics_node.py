@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,7 +49,7 @@ class Wanted:
     events: ReaderEvents | None = None
     take: Callable[[], tuple[bytes, dict[str, Any]] | None] = _nothing
     qos: QoSProfile | None = None
-    offers: str = ""
+    offers: list[QoSProfile] = field(default_factory=list)
     publishers: list[Publisher] = field(default_factory=list)
     latched: bool = False  # late subscribers get the last message, so an episode must begin with it
     last: dict[bytes, bytes] = field(default_factory=dict, repr=False)  # of a latched topic, by publisher
@@ -59,7 +59,7 @@ class Wanted:
 
     def spec(self) -> TopicSpec:
         """What the writer has to know."""
-        return TopicSpec(self.name, self.type, self.offers, self.expected_rate_hz)
+        return TopicSpec(self.name, self.type, offers_yaml(self.offers), self.expected_rate_hz)
 
     def latched_now(self) -> list[bytes]:
         """The last message of each publisher that is still there; of a publisher without identity, the last one."""
@@ -72,7 +72,7 @@ class Wanted:
         return "" if self.qos is None else in_words(self.qos)
 
 
-def wanted_topics(robot: Robot, extra: list[str], overrides: Mapping[str, Override]) -> dict[str, Wanted]:
+def wanted_topics(robot: Robot, extra: Iterable[str], overrides: Mapping[str, Override]) -> dict[str, Wanted]:
     """The topics to record for a robot: state, action and cameras must be there; camera infos, what cameras say of
     themselves, the command and the request it was made from are recorded where they are published; extra topics were
     asked for by name, so they must be there too."""
@@ -139,7 +139,7 @@ class Attachments:
         offers = [info.qos_profile for info in infos]
         qos = matching_qos(offers, types[0], wanted.override)
         self._require_fit(wanted, infos, qos)
-        wanted.offers = offers_yaml(offers)
+        wanted.offers = offers
         if wanted.subscription is None or wanted.type != types[0] or wanted.qos != qos:
             self._subscribe(wanted, types[0], qos)
         return True
