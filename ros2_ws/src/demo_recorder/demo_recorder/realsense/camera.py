@@ -29,7 +29,7 @@ RESET_AFTER = 3
 #: A device that was reset leaves the bus within that, and comes back by itself.
 RESET_GONE_S = 3.0
 #: device_info is published at the first frame, when its time is known and when its drift is, and then so often.
-INFO_AT_S = (0.0, 1.0, 6.0)
+INFO_AT_S = (0.0, 2.0, 15.0)
 INFO_PERIOD_S = 30.0
 
 

@@ -21,10 +21,10 @@ WRAP_NS = 2**32 * 1000
 WINDOW_S = 30.0
 BUCKET_S = 0.5
 #: Before that much is seen of a clock, its drift is taken as none: over less, jitter would pass for drift.
-DRIFT_SPAN_S = 5.0
+DRIFT_SPAN_S = 10.0
 #: A quartz is off by some 50 ppm; what says more is jitter.
-MAX_DRIFT_PPM = 300.0
-SETTLE_S = 0.5
+MAX_DRIFT_PPM = 200.0
+SETTLE_S = 1.0
 SETTLE_SAMPLES = 5
 #: A frame that is this much too early, or frames that are all this late for that long: another clock than before.
 #: Frames that have waited for a host that stood still are late, too, but come within moments.
