@@ -98,6 +98,16 @@ def dump(document: object) -> str:
     return yaml.dump(document, Dumper=_PlainDumper, sort_keys=False, width=1 << 20)
 
 
-class _PlainDumper(yaml.SafeDumper):
+def load(text: str) -> Any:
+    """The document of a YAML text; raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_LOADER)
+
+
+# libyaml is six times as fast, which counts where a file follows another in the middle of a recording.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _PlainDumper(_DUMPER):
     def ignore_aliases(self, data: object) -> bool:
         return True

@@ -8,11 +8,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from autofocus_core import messages
 from autofocus_core.bag_files import BagFiles, FileRules
-from autofocus_core.bag_metadata import TopicEntry, dump, qos_profile
+from autofocus_core.bag_metadata import TopicEntry, dump, load, qos_profile
 from autofocus_core.errors import AutofocusError
 from autofocus_core.files import sync_folder, write_atomic, write_synced
 from autofocus_core.locks import is_locked, lock_folder
@@ -137,7 +135,7 @@ class BagWriter:
             raise AutofocusError(f"bag {self.path}", f"topic {name} added twice", "each topic once", "add it once")
         if not msgdef:
             msgdef, type_hash = messages.definition(type, self.ros_distro)
-        qos = yaml.safe_load(qos_yaml) if qos_yaml.strip() else []
+        qos = load(qos_yaml) if qos_yaml.strip() else []
         self._files.add_topic(TopicEntry(name, type, type_hash, qos), msgdef, msgdef_encoding)
 
     def write(self, topic: str, raw_cdr: bytes, receive_ns: int, header_ns: int | None) -> None:

@@ -16,7 +16,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import TypesysError
 
 from autofocus_core import messages as standard
-from autofocus_core.bag_metadata import qos_profile
+from autofocus_core.bag_metadata import load, qos_profile
 from autofocus_core.bag_types import store_of
 from autofocus_core.bag_writer import BagWriter
 from autofocus_core.errors import AutofocusError
@@ -232,7 +232,7 @@ def _whole_reader(path: Path) -> Reader | FilesReader:
         reader = Reader(path)
         reader.open()
         return reader
-    document = yaml.safe_load((path / _METADATA).read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
+    document = load((path / _METADATA).read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
     files = [path / PurePath(name).name for name in document["relative_file_paths"]]
     ours = all(file.suffix == ".mcap" for file in files)
     if ours:

@@ -214,7 +214,7 @@ class _Scanner:
 
     def _lost_chunk(self, offset: int, why: str) -> int:
         start_ns, end_ns, after = self._file.claims(offset)
-        self._last = self._damage(offset, f"chunk: {why}", start_ns, end_ns)
+        self._last, self._last_offset = self._damage(offset, f"chunk: {why}", start_ns, end_ns), offset
         return self._file.resume(offset, after)
 
     def _lost(self, offset: int, after: int, why: str) -> int:
@@ -223,8 +223,8 @@ class _Scanner:
         if self._file.is_chunk(offset):  # but for its opcode
             return self._chunk(offset)
         resume = self._file.resume(offset, after)
-        what = f"{why}; {resume - offset} bytes left out"
-        self._damage(offset, what)
+        where = f"behind the chunk at byte {self._last_offset}: " if self._last_offset else ""
+        self._damage(offset, f"{where}{why}; {resume - offset} bytes left out")
         return resume
 
     def _end_run(self, stop: int) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 
 from autofocus_core.chunk_reader import read_at
@@ -196,11 +195,6 @@ def _missing_numbers(files: Sequence[Path]) -> list[str]:
 
 
 def _distro(scans: list[Scan]) -> str:
-    for found in scans:
-        try:
-            document = yaml.safe_load(found.metadata)
-            if isinstance(document, dict) and isinstance(document.get("ros_distro"), str):
-                return document["ros_distro"]
-        except yaml.YAMLError:
-            continue
-    return ""
+    """What the metadata record of the first file says; YAML would have to be whole to be parsed."""
+    match = re.search(r"^ros_distro: (\w+)$", scans[0].metadata, re.MULTILINE) if scans else None
+    return match[1] if match else ""
