@@ -30,7 +30,7 @@ bench: export AUTOFOCUS_RECORD := 1
 bench: setup  ## measure the figures in benchmarks/results anew (about half an hour on 2 cores)
 	@$(PY) benchmarks/annotation.py
 	@AUTOFOCUS_FUZZ_SEQUENCES=1000000 $(PY) -m pytest -q --timeout 1800 tests/unit/test_guard_fuzz.py
-	@$(PY) -m pytest -q tests/unit/test_guard_limiter.py tests/ros/test_guard_node.py tests/ros/test_kill_policy.py
+	@$(PY) -m pytest -q tests/unit/test_guard_limiter.py tests/ros/test_guard_node.py tests/faults/test_f18_policy_in_a_lift.py
 	@$(PY) -m autofocus_cli.main demo --record-results --out runs/bench
 	@$(PY) -m autofocus_cli.main results
 
