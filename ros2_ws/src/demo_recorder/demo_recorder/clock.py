@@ -48,6 +48,7 @@ class ReceiveClock:
         jump_ns = wall - steady - self._offset_ns
         self._offset_ns = wall - steady
         self._looked_ns = self._floor_ns = wall
+        self._unsure_ns: int | None = None
         self._ahead_ns = 0  # of the wall clock before ours, when we looked last
         return jump_ns
 
@@ -65,6 +66,7 @@ class ReceiveClock:
         # What arrived before a step has a stamp of the other time: of those messages it is only known that they came
         # after the last look, because that one left none behind.
         self._floor_ns = before_ns if stepped else self._looked_ns - MAX_AGE_NS
+        self._unsure_ns = before_ns if stepped else None
         self._ahead_ns += moved_ns
         return ClockStep(self._looked_ns, moved_ns) if stepped else None
 
@@ -73,9 +75,14 @@ class ReceiveClock:
         if not received_ns:
             return self.now_ns()
         arrival_ns = received_ns - self._ahead_ns
-        if arrival_ns > self._looked_ns:
-            return min(arrival_ns, self.now_ns())
-        return arrival_ns if arrival_ns >= self._floor_ns else self._looked_ns
+        if self._floor_ns <= arrival_ns <= self._looked_ns:
+            return arrival_ns
+        now_ns = self.now_ns()
+        if self._looked_ns < arrival_ns <= now_ns:  # it came while others were being taken
+            return arrival_ns
+        if self._unsure_ns is not None:
+            return self._unsure_ns
+        return now_ns if arrival_ns > now_ns else self._looked_ns
 
     def _read(self) -> tuple[int, int, int]:
         """(wall, steady, by how much they may be apart), read as closely together as the system lets us."""
