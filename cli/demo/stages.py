@@ -26,6 +26,7 @@ from autofocus_cli.demo.settings import (
 )
 from autofocus_cli.demo.ui import Bar, Bars, Ui
 from autofocus_cli.rollout import Job, run_jobs
+from autofocus_core.episode import load_episode
 from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import Robot, Task, load_robot, load_task
 
@@ -151,11 +152,13 @@ def annotate(run: Run, bars: Bars) -> dict:
 
 def train(run: Run, bars: Bars) -> dict:
     """One training for each method and seed, two at a time, on one thread each."""
-    successes = [e["path"] for e in run.found["record"]["episodes"] if e["outcome"] == "success"]
+    successes = [e["path"] for e in run.found["record"]["episodes"]
+                 if e["outcome"] == "success" and load_episode(e["path"]).verdict.grade != "bad"]
     holdout = run.settings.holdout
     if len(successes) <= holdout:
-        raise AutofocusError("training", f"{len(successes)} successful demonstrations", f"more than {holdout}",
-                             "look at the recorder's and the demonstrator's logs")
+        raise AutofocusError("training", f"{len(successes)} successful and well recorded demonstrations",
+                             f"more than {holdout}", "look at the recorder's and the demonstrator's logs, and at "
+                             f"`autofocus episodes list {run.paths.episodes}`")
     chosen, held_out = successes[:-holdout], successes[-holdout:]
 
     def one(method: str, seed: int) -> dict:

@@ -208,6 +208,17 @@ def test_check_finds_every_figure_that_is_not_that_of_the_bag(folder, capsys):
     )
 
 
+def test_check_of_a_recording_that_a_full_disk_ended(folder):
+    """It has what was written; its other figures are of what had been taken."""
+    path = folder / "a_good"
+    streams = dict(load_episode(path).meta.streams)
+    ended = dataclasses.replace(streams[STATE], refused=9, bytes=7, achieved_rate_hz=99.0)
+    update_meta(path, streams={**streams, STATE: ended}, stop_reason="error: No space left on device")
+    checked = check_episode(path, QualityRules())
+    assert (checked.grade, checked.problems) == ("BAD", ())
+    assert "No space left on device" in checked.verdict.reasons[0]
+
+
 def test_check_by_the_thresholds_of_a_task(folder, capsys):
     task = {"schema": 1, "name": "lift", "instruction": "lift it", "cameras": ["front"], "timeout_s": 8,
             "quality": {"missing_share": {"good": 0.001, "usable": 0.01}}}  # fmt: skip
