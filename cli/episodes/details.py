@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 SHOWN_EVENTS = 40
+#: A terminal with fewer columns gets two lines for each stream.
+TABLE_WIDTH = 170
 
 
 def print_episode(episode: Episode, console: Console) -> None:
@@ -29,7 +31,11 @@ def print_episode(episode: Episode, console: Console) -> None:
         return
     for line in summary(episode, episode.meta):
         say(console, line)
-    console.print(streams_table(episode.meta.streams))
+    if console.width >= TABLE_WIDTH:
+        console.print(streams_table(episode.meta.streams))
+    else:
+        for line in stream_lines(episode.meta.streams):
+            say(console, line)
     if episode.meta.events:
         console.print("[bold]events[/] (seconds since the start)")
         for line in event_lines(episode.meta.events, episode.meta.start_ns):
@@ -81,6 +87,23 @@ def streams_table(streams: dict[str, StreamQuality]) -> Table:
             f"{s.longest_gap_ms:.1f}", str(s.gaps), str(s.missing), str(s.lost), str(s.refused), latency, _faults(s),
         )  # fmt: skip
     return table
+
+
+def stream_lines(streams: dict[str, StreamQuality]) -> list[str]:
+    """The same in words, two lines for each topic."""
+    lines = []
+    for topic, s in streams.items():
+        expected = "" if s.expected_rate_hz is None else f" of {s.expected_rate_hz:g}"
+        parts = [f"{s.count} messages, {s.bytes / 1e6:.1f} MB, {s.achieved_rate_hz:.1f}{expected} Hz",
+                 f"jitter {s.jitter_ms:.1f} ms", f"longest gap {s.longest_gap_ms:.0f} ms"]  # fmt: skip
+        parts += [f"{what} {count}" for what, count in (("gaps", s.gaps), ("missing", s.missing), ("lost", s.lost),
+                                                       ("refused", s.refused)) if count]  # fmt: skip
+        if s.latency is not None:
+            parts.append(f"latency {s.latency.p50_ms:.1f} ms (99 %: {s.latency.p99_ms:.1f} ms)")
+        if s.stamp_faults.total:
+            parts.append(f"stamps: {_faults(s)}")
+        lines += [f"[bold]{escape(topic)}[/] {s.type}", "  " + ", ".join(parts)]
+    return lines
 
 
 def event_lines(events: Sequence[Event], start_ns: int) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from autofocus_cli.episodes.console import GRADE_COLOURS, say
@@ -83,7 +84,7 @@ def totals(rows: Sequence[Row]) -> str:
 def print_rows(rows: Sequence[Row], unfinished: Sequence[Unfinished], console: Console) -> None:
     """The table, what is unfinished with the command that recovers it, and the totals."""
     if rows:
-        console.print(_table(rows))
+        console.print(_table(rows, console.width))
     for row in rows:
         if row.problem:
             say(console, f"[red]unreadable[/]: {escape(row.path.name)}: {escape(row.problem)}; mend it: "
@@ -91,7 +92,7 @@ def print_rows(rows: Sequence[Row], unfinished: Sequence[Unfinished], console: C
     for left in unfinished:
         name, size = escape(left.path.name), f"{left.megabytes:.1f} MB"
         if left.running:
-            console.print(f"[cyan]still being recorded[/]: {name} ({size})")
+            say(console, f"[cyan]still being recorded[/]: {name} ({size})")
         else:
             say(console, f"[red]interrupted[/]: {name} ({size}); make an episode of it: "
                           f"autofocus episodes recover {escape(str(left.path))}")
@@ -151,38 +152,59 @@ def _megabytes(path: Path) -> float:
         return 0.0
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[Row], width: int) -> Table:
+    """As many columns as the terminal has room for; a name that is cut off is worth nothing."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("episode", no_wrap=True)
-    table.add_column("outcome", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for title in ("s", "MB"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("slowest stream", no_wrap=True)
-    for title in ("gaps", "drops", "kept s"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("annotated", no_wrap=True)
-    table.add_column("note")
+    columns = [column for column in _COLUMNS if width >= column.least_width]
+    for column in columns:
+        table.add_column(column.title, justify=column.justify, no_wrap=column.title != "note")
     for row in rows:
-        table.add_row(*_cells(row))
+        table.add_row(*(column.cell(row) for column in columns))
     return table
 
 
-def _cells(row: Row) -> list[str]:
-    colour = GRADE_COLOURS[row.grade]
-    note = escape(row.note)
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column, what it shows (in rich's markup), and the terminal that it needs."""
+
+    title: str
+    cell: Callable[[Row], str]
+    justify: Literal["left", "right"] = "right"
+    least_width: int = 0
+
+
+def _rate(row: Row) -> str:
+    if row.slowest_rate_hz is None or row.slowest_expected_hz is None:
+        return "-"
+    return f"{100 * row.slowest_rate_hz / row.slowest_expected_hz:.0f} %"
+
+
+def _slowest_words(row: Row) -> str:
+    if row.slowest_rate_hz is None:
+        return "-"
+    return f"{row.slowest_rate_hz:.1f} of {row.slowest_expected_hz:g} Hz {escape(row.slowest)}"
+
+
+def _note(row: Row) -> str:
     if row.problem:
-        note = "[red]unreadable[/]"
-    elif row.foreign:
-        note = "[dim]foreign bag[/]"
-    slowest = "-"
-    if row.slowest_rate_hz is not None:
-        slowest = f"{row.slowest_rate_hz:.1f} of {row.slowest_expected_hz:g} Hz {escape(row.slowest)}"
-    return [
-        escape(row.path.name), row.outcome, f"[{colour}]{row.grade}[/]", _figure(row.duration_s, 1),
-        f"{row.megabytes:.1f}", slowest, _figure(row.gaps), _figure(row.drops), _figure(row.kept_s, 1),
-        "yes" if row.annotated else "no", note,
-    ]  # fmt: skip
+        return "[red]unreadable[/]"
+    return "[dim]foreign bag[/]" if row.foreign else escape(row.note)
+
+
+_COLUMNS = (
+    _Column("episode", lambda row: escape(row.path.name), "left"),
+    _Column("outcome", lambda row: row.outcome, "left"),
+    _Column("verdict", lambda row: f"[{GRADE_COLOURS[row.grade]}]{row.grade}[/]", "left"),
+    _Column("s", lambda row: _figure(row.duration_s, 1)),
+    _Column("MB", lambda row: f"{row.megabytes:.1f}"),
+    _Column("rate", _rate),
+    _Column("gaps", lambda row: _figure(row.gaps)),
+    _Column("drops", lambda row: _figure(row.drops)),
+    _Column("kept s", lambda row: _figure(row.kept_s, 1), least_width=95),
+    _Column("annotated", lambda row: "yes" if row.annotated else "no", "left", least_width=95),
+    _Column("note", _note, "left", least_width=95),
+    _Column("slowest stream", _slowest_words, "left", least_width=160),
+)
 
 
 def _figure(value: float | None, digits: int = 0) -> str:

@@ -11,7 +11,7 @@ import core_samples as samples
 import numpy as np
 import pytest
 import yaml
-from autofocus_cli.episodes import main
+from autofocus_cli.episodes import details, main, overview
 from autofocus_cli.episodes.checking import check_episode
 from autofocus_cli.main import run
 from autofocus_core.bag_writer import BagWriter
@@ -23,6 +23,7 @@ from autofocus_core.messages import serialize
 from autofocus_core.schema import QualityRules
 from demo_recorder.quality import measure
 from demo_recorder.verdict import judge
+from rich.console import Console
 
 MS, T0 = samples.MS, samples.T0_NS
 S = 10**9
@@ -110,6 +111,18 @@ def test_list_has_a_line_for_each(folder, capsys):
     assert "still being recorded: g_running.recording" in text
     assert "5 episodes, 7.5 s" in text
     assert "1 good, 1 usable, 1 bad, 2 unknown" in text and "1 failure, 2 success, 2 unknown" in text
+
+
+def test_a_small_terminal_gets_whole_names(folder, capsys):
+    for width in (80, 100):
+        console = Console(width=width)
+        overview.print_rows(overview.read_rows(folder), [], console)
+        details.print_episode(load_episode(folder / "b_usable"), console)
+        text = capsys.readouterr().out
+        assert "…" not in text
+        assert ("neat [red]one[/]" in text) is (width == 100)
+        assert "197 messages" in text and "98.5 of 100 Hz" in text and "missing 3" in text
+        assert f"{STATE} {samples.JOINT_STATE}" in text
 
 
 def test_list_for_programs(folder, capsys):
