@@ -125,7 +125,8 @@ def _line(trial: Trial) -> str:
     queue = "" if trial.queue_peak is None else f", queue {trial.queue_peak / MB:.0f} MB"
     return (
         f"{trial.workload:>13} {trial.style:<12} {trial.rate_mb_s:6.1f} MB/s  {trial.cpu_s_per_gb:6.2f} CPU s/GB  "
-        f"missing {trial.total('missing')} of {trial.total('published')}, reported {trial.total('reported')}, "
+        f"missing {trial.total('missing')} of {trial.total('published')} ({trial.total('head')} at the start, "
+        f"{trial.total('tail')} at the end), reported {trial.total('reported')}, "
         f"rate {trial.rate_share:.1%}, RSS {trial.memory_total / MB:.0f} MB{queue}, stop {trial.stop_s:.2f} s"
     )
 

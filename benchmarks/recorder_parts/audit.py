@@ -12,7 +12,7 @@ from autofocus_core.names import EPISODE_SIDECAR
 from mcap.reader import make_reader
 
 from recorder_parts.payloads import NS_PER_S, Payload
-from recorder_parts.publications import Publications
+from recorder_parts.publications import LIFE, Publications
 from recorder_parts.sinks import COUNTERS_SUFFIX
 from recorder_parts.workloads import Stream
 
@@ -24,14 +24,20 @@ EDGE_NS = NS_PER_S // 10
 class Account:
     """One topic of one recording. Counts are of messages.
 
-    `published`: in the time that must be in the bag; `missing`: not in the bag; `reported`: what the recorder says is
-    missing (in its sidecar); `doubled`: in the bag more than once; `foreign`: in the bag, but never published.
+    `published`: in the time that must be in the bag; `missing`: not in the bag, `head` and `tail` of them before the
+    first and after the last that is; `unmatched`: published by a publisher that was started meanwhile, before its first
+    message in the bag: DDS promises nothing before the two have found each other, and these are not among the missing;
+    `reported`: what the recorder says is missing (in its sidecar); `doubled`: in the bag more than once; `foreign`: in
+    the bag, but never published.
     """
 
     topic: str
     published: int
     recorded: int
     missing: int
+    head: int
+    tail: int
+    unmatched: int
     reported: int
     doubled: int
     foreign: int
@@ -99,15 +105,21 @@ def audit(
         due = sent.between(start_ns, stop_ns - EDGE_NS)
         numbers = np.array(found[topic], np.int64)
         held = np.isin(sent.counters, numbers)  # which of the published messages are in the bag
-        span = [*due[:1], *due[-1:], *np.flatnonzero(held)[[0, -1]]] if held.any() else [*due[:1], *due[-1:]]
+        kept = np.flatnonzero(held)
+        span = [*due[:1], *due[-1:], *kept[:1], *kept[-1:]]
         first, last = (int(min(span)), int(max(span))) if span else (0, -1)
+        head, tail = (int(kept[0]) - first, last - int(kept[-1])) if len(kept) else (last + 1 - first, 0)
+        unmatched = _unmatched(sent.counters[first : last + 1], held[first : last + 1])
         nominal = stream.rate_hz * (stop_ns - EDGE_NS - start_ns) / NS_PER_S
         accounts.append(
             Account(
                 topic=topic,
                 published=last + 1 - first,
                 recorded=len(numbers),
-                missing=last + 1 - first - int(held.sum()),
+                missing=last + 1 - first - len(kept) - unmatched,
+                head=head,
+                tail=tail,
+                unmatched=unmatched,
                 reported=reported.get(topic, 0),
                 doubled=len(numbers) - len(np.unique(numbers)),
                 foreign=len(np.setdiff1d(numbers, sent.counters)),
@@ -116,3 +128,13 @@ def audit(
             )
         )
     return accounts
+
+
+def _unmatched(counters: np.ndarray, held: np.ndarray) -> int:
+    """Messages before the first held one of each life but the first."""
+    lives = counters // LIFE
+    count = 0
+    for life in np.unique(lives)[1:]:
+        mine = held[lives == life]
+        count += int(mine.argmax()) if mine.any() else len(mine)
+    return count
