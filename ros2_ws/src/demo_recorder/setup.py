@@ -17,6 +17,7 @@ setup(
         ("share/" + PACKAGE + "/config", sorted(glob("config/*.yaml"))),
     ],
     install_requires=["autofocus_core", "mcap"],
+    extras_require={"realsense": ["pyrealsense2"]},
     python_requires=">=3.10",
     entry_points={
         "console_scripts": [
@@ -25,6 +26,7 @@ setup(
             "jog = demo_recorder.jog_node:main",
             "joystick = demo_recorder.joystick_node:main",
             "session_buttons = demo_recorder.session_buttons_node:main",
+            "realsense = demo_recorder.realsense_node:main",
         ],
     },
 )
