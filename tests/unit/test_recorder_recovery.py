@@ -98,6 +98,18 @@ def test_a_killed_recording_becomes_an_episode(killed, tmp_path):
     assert not working.exists() and find_interrupted(tmp_path) == []
 
 
+def test_a_killed_recorder_loses_nothing_older_than_a_second(killed, tmp_path):
+    """The recorder's own queue, threads and file splits, killed while it writes as fast as it can."""
+    working, safe = killed("ep", ".recording", "--recorder")
+    recovered = recover(working, delete_original=True)
+    assert len(list(recovered.path.glob("*.mcap"))) > 1
+    with open_bag(recovered.path) as bag:
+        positions = [msg.position[0] for _, msg in bag.decoded(["/joint_states"])]
+    assert positions == list(range(len(positions))) and len(positions) >= safe
+    assert (recovered.meta.stop_reason, recovered.meta.note) == ("interrupted", "first try")
+    assert recovered.meta.streams["/joint_states"].missing == 0
+
+
 def test_recovering_twice_changes_nothing(killed, tmp_path):
     working, _ = killed()
     recover(working)
