@@ -202,6 +202,14 @@ def test_it_waits_at_the_guards_command_until_the_guard_follows():
     assert leading.following.phase is Phase.JOINING
 
 
+def test_a_stall_of_this_process_is_not_taken_for_another_commander():
+    leading = Leading()
+    leading.lead(AT_HOME)
+    leading.cell.now_s += 0.4  # the machine did not run it; the guard has not noticed, or its word is on the way
+    leading.cell.tell()
+    assert leading.step(AT_HOME) is not None
+
+
 def test_a_leader_too_far_away_is_refused_and_said():
     leading = Leading()
     far = AT_HOME + offset(elbow=0.9)

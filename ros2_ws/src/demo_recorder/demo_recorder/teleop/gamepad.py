@@ -12,6 +12,7 @@ from autofocus_core.fields import Fields
 from autofocus_core.schema import Robot
 
 from demo_recorder.teleop import config
+from demo_recorder.teleop.deadman import DeadmanButton
 from demo_recorder.teleop.jog import JogCommand, JogSpeeds, Mode, read_speeds
 
 TWIST = ("x", "y", "z", "roll", "pitch", "yaw")
@@ -137,51 +138,35 @@ class Gamepad:
         self.mode = modes[0]
         self.scale = config.scale
         self._modes = tuple(modes)
-        self._received_s = -math.inf
+        self._deadman = DeadmanButton(config.topic, config.deadman, config.timeout_s)
         self._fault: str | None = None
         self._axes: tuple[float, ...] = ()
         self._buttons: tuple[int, ...] = ()
-        self._seen_released = False  # a deadman that was never seen released may be stuck, or lie on the table
 
     def on_joy(self, axes: Sequence[float], buttons: Sequence[int], now_s: float) -> list[str]:
         """Take a message; returns what buttons were pressed just now, "arm" or "hold" (others are done here)."""
-        fresh = now_s - self._received_s <= self.config.timeout_s
-        before = self._buttons if fresh else ()
+        before = self._buttons if self._deadman.fresh(now_s) else ()
         self._fault = self._unusable(axes, buttons)
-        if not fresh or self._fault:
-            self._seen_released = False
-        self._received_s = now_s
+        self._axes, self._buttons = ((), ()) if self._fault else (tuple(map(float, axes)), tuple(buttons))
+        self._deadman.on_buttons(self._buttons, now_s)  # a message that cannot be used is one without a deadman
         if self._fault:
-            self._buttons = ()
             return []
-        self._axes, self._buttons = tuple(map(float, axes)), tuple(buttons)
-        self._seen_released |= not self._buttons[self.config.deadman]
         pressed = [n for i, n in self.config.presses.items() if before and self._buttons[i] and not before[i]]
         return [name for name in pressed if not self._change(name)]
 
     def problem(self, now_s: float) -> str | None:
         """Why nothing may move, or None."""
-        age_s = now_s - self._received_s
-        if age_s == math.inf:
-            return f"gamepad: nothing on {self.config.topic} yet"
-        if age_s > self.config.timeout_s:
-            return f"gamepad: silent for {age_s * 1e3:.0f} ms, allowed {self.config.timeout_s * 1e3:g} ms"
-        if self._fault:
-            return self._fault
-        if not self._buttons[self.config.deadman]:
-            return f"deadman (button {self.config.deadman}) is not held"
-        if not self._seen_released:
-            return f"deadman (button {self.config.deadman}): let it go, then press it"
-        return None
+        return self._fault if self._fault and self._deadman.fresh(now_s) else self._deadman.problem(now_s)
 
     def command(self) -> JogCommand:
-        """What the sticks say; only to be used while `problem` is None."""
+        """What the sticks say; to be followed only while `problem` is None."""
 
         def read(controls: Sequence[Control | None]) -> tuple[float, ...]:
-            return tuple(0.0 if c is None else c.read(self._axes, self._buttons) for c in controls)
+            usable = bool(self._axes)
+            return tuple(c.read(self._axes, self._buttons) if c is not None and usable else 0.0 for c in controls)
 
         config = self.config
-        gripper = 0.0 if config.gripper is None else config.gripper.read(self._axes, self._buttons)
+        (gripper,) = read((config.gripper,))
         return JogCommand(self.mode, read(config.joints), read(config.twist), gripper, self.scale)
 
     def _unusable(self, axes: Sequence[float], buttons: Sequence[int]) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 from autofocus_core.schema import Robot
 
 from demo_recorder.teleop.intake import JointSource
+from demo_recorder.teleop.target import LONGEST_STEP_S
 
 #: The guard says how it is 10 times a second and at every change.
 STATUS_TIMEOUT_S = 1.0
@@ -30,7 +31,7 @@ class GuardView:
         self._status_s = -math.inf
         self._command: np.ndarray | None = None
         self._command_s = -math.inf
-        self._sent_s = -math.inf
+        self._quiet_s = math.inf  # how long we have asked for nothing
 
     def on_status(self, values: Mapping[str, str], now_s: float) -> None:
         """The values of the guard's status."""
@@ -44,9 +45,9 @@ class GuardView:
         if np.isfinite(positions).all():
             self._command, self._command_s = np.clip(positions, self.robot.lower, self.robot.upper), now_s
 
-    def sent(self, now_s: float) -> None:
-        """We sent a request just now."""
-        self._sent_s = now_s
+    def asked(self, asked: bool, dt_s: float) -> None:
+        """Whether we asked for something in this period. Periods are summed: a stall of this process is no silence."""
+        self._quiet_s = 0.0 if asked else self._quiet_s + min(dt_s, LONGEST_STEP_S)
 
     @property
     def tracking(self) -> bool:
@@ -59,7 +60,7 @@ class GuardView:
             return "no word from the command guard: is it running?"
         if self.needs_arm or self.state not in ("holding", "tracking"):
             return f"guard {self.state}: {self.reason}; arm it to go on"
-        if self.tracking and now_s - self._sent_s > FOREIGN_AFTER_S:
+        if self.tracking and self._quiet_s > FOREIGN_AFTER_S:
             return "the guard follows another commander: stop that one first"
         return self.measured.problem(now_s)
 
