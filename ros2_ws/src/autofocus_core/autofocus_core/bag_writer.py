@@ -166,7 +166,7 @@ class BagWriter:
         """Write a text file into the working directory, atomically; :meth:`close` may replace it."""
         if self._state == "closed":
             raise AutofocusError(f"bag {self.path}", "closed already", "an open bag", "write it before close")
-        if name != Path(name).name or name == METADATA_FILE or name.endswith(".mcap"):
+        if name in ("", "..", METADATA_FILE) or name != Path(name).name or name.endswith(".mcap"):
             raise AutofocusError(
                 f"bag {self.path}: sidecar", repr(name), "a file name that rosbag2 does not use", "choose another name"
             )

@@ -70,7 +70,7 @@ class McapFile:
     @property
     def size(self) -> int:
         """Bytes so far, with those of the chunk in hand."""
-        return self._position + self._chunk.size
+        return self._position + (self._chunk.size if self._chunk.messages else 0)
 
     def add_schema(self, name: str, encoding: str, text: str) -> int:
         """Declare a message type; gives its id, the same one for the same type."""
