@@ -21,7 +21,7 @@ from pathlib import Path
 from autofocus_cli.demo.processes import own_domain, ros_environment
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from recorder_parts.chart import draw
-from recorder_parts.meters import filesystem
+from recorder_parts.meters import filesystem, warn_if_busy
 from recorder_parts.summary import report
 from recorder_parts.trial_node import OURS, STYLES, Client, Trial, client, run_trial
 from recorder_parts.workloads import MB, WORKLOADS, Workload
@@ -56,6 +56,7 @@ def main() -> int:
     _require_room(args.scratch, max(workload.rate_mb_s for workload in workloads) * 1.25, args.seconds)
     plan = _plan(workloads, args.styles, args.repeats, args.all)
     storage = filesystem(args.scratch)
+    warn_if_busy()
     print(f"{len(plan)} recordings of {args.seconds:g} s on {os.cpu_count()} cores; bags go to {storage}")
     trials, largest = _run(plan, args, WORKLOADS.get(args.limit))
     (args.scratch / "trials.json").write_text(json.dumps([dataclasses.asdict(trial) for trial in trials], indent=1))

@@ -21,7 +21,7 @@ from pathlib import Path
 from autofocus_cli.demo.processes import ProcessGroup, own_domain, ros_environment
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.results import record
-from recorder_parts.meters import MemorySampler, filesystem
+from recorder_parts.meters import MemorySampler, filesystem, warn_if_busy
 from recorder_parts.soak_node import Soak, watch_disk
 from recorder_parts.soak_plan import Episode, plan
 from recorder_parts.soak_report import draw, figures
@@ -54,6 +54,7 @@ def main() -> int:
     if free_gb < MIN_FREE_GB:
         raise AutofocusError(f"scratch folder {args.scratch}", f"{free_gb:.1f} GB free", f"at least {MIN_FREE_GB:g} GB",
                              "free some space, or give another --scratch")  # fmt: skip
+    warn_if_busy()
     print(f"{WORKLOAD.title} + three joint topics at 100 Hz; bags go to {filesystem(args.scratch)}")
     episodes, samples, disk_peak, seconds = soak(args)
     results = args.out or RESULTS

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Runnable processes beside ours (averaged over a minute) from which figures are no longer trusted.
+BUSY_LOAD = 0.7
 _TICKS_HZ = os.sysconf("SC_CLK_TCK")
 
 
@@ -94,6 +97,13 @@ def copy_files(sources: list[Path], target: Path) -> Copy:
         os.close(handle)
     wall_s = time.monotonic() - begin_s
     return Copy(sum(source.stat().st_size for source in sources), used.ru_utime + used.ru_stime, wall_s)
+
+
+def warn_if_busy() -> None:
+    """Say so on stderr if other things are running: figures measured now are not worth keeping."""
+    load = os.getloadavg()[0]
+    if load > BUSY_LOAD:
+        print(f"this machine is busy (load average {load:.1f}): measure again when it is idle", file=sys.stderr)
 
 
 def filesystem(path: Path) -> str:

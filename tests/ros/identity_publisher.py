@@ -118,7 +118,8 @@ def main() -> None:
 
     for raw in everything[LATCHED_TOPIC][1]:
         publish(LATCHED_TOPIC, raw)
-    while not go.exists():
+    watched = [*publishers.values(), typed, typed]  # the recorder; on the typed topic a witness, too
+    while not go.exists() or any(p.get_subscription_count() < watched.count(p) for p in watched):
         time.sleep(0.01)
     left = {topic: list(raws) for topic, (_, raws) in everything.items() if topic != LATCHED_TOPIC}
     while left:  # in turn, so that topics are mixed as in a real recording
