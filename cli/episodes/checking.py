@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,13 +13,12 @@ from autofocus_core.bags import Bag, open_bag
 from autofocus_core.episode import load_episode
 from autofocus_core.episode_meta import EpisodeMeta, Event, StreamQuality, Verdict
 from autofocus_core.errors import AutofocusError
-from autofocus_core.names import EPISODE_SIDECAR
 from autofocus_core.schema import QualityRules, Robot
-from demo_recorder.quality import Measurement
+from demo_recorder.quality import Measurement, expected_rates
 from demo_recorder.verdict import judge
 
-#: Figures that the bag can tell. Version 1 of the sidecar counted gaps and faults in another way; a recording that a
-#: full disk ended knows what it wrote, and its other figures are of what it took.
+#: Figures that the bag can tell. Version 1 of the sidecar (no verdict) counted gaps and faults in another way; a
+#: recording that a full disk ended knows what it wrote, and its other figures are of what it took.
 DERIVED = ("type", "count", "bytes", "achieved_rate_hz", "longest_gap_ms", "gaps", "jitter_ms", "missing", "latency",
            "stamp_faults")  # fmt: skip
 COUNTED = ("type", "count")
@@ -111,7 +109,7 @@ def _check_bag(
     bag: Bag, path: Path, meta: EpisodeMeta | None, rules: QualityRules, robot: Robot | None,
     on_bytes: Callable[[int], object],
 ) -> Checked:  # fmt: skip
-    rates = _rates(robot)
+    rates = expected_rates(robot) if robot is not None else {}
     if meta is not None:
         rates = {topic: stream.expected_rate_hz for topic, stream in meta.streams.items()}
     start_ns, end_ns = (bag.start_ns, bag.end_ns) if meta is None else (meta.start_ns, meta.end_ns)
@@ -142,7 +140,7 @@ def _check_bag(
         if streams[topic].count != count:
             problems.append(f"{topic}: {streams[topic].count} messages, {count} by the bag's own index")
     if meta is not None:
-        whole = _schema(path) > 1 and not meta.stop_reason.startswith("error")
+        whole = meta.verdict.grade != "unknown" and not meta.stop_reason.startswith("error")
         problems += compare(meta.streams, streams, DERIVED if whole else COUNTED)
     verdict = judge(_merged(path, meta, streams, events, start_ns, end_ns), rules, _required(rates))
     recorded = meta.verdict if meta is not None else Verdict()
@@ -165,18 +163,8 @@ def _merged(
     return dataclasses.replace(meta, streams={**meta.streams, **streams, **told})
 
 
-def _rates(robot: Robot | None) -> dict[str, float | None]:
-    streams = () if robot is None else (robot.state, robot.action, *robot.cameras)
-    return {stream.topic: stream.rate_hz for stream in streams}
-
-
 def _required(rates: dict[str, float | None]) -> list[str]:
     return [topic for topic, rate_hz in rates.items() if rate_hz is not None]
-
-
-def _schema(path: Path) -> int:
-    """Version of a sidecar that was read without error."""
-    return int(json.loads((path / EPISODE_SIDECAR).read_text(encoding="utf-8"))["schema"])
 
 
 def _same(told: object, is_so: object) -> bool:

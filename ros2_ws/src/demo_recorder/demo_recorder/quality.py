@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from autofocus_core.bags import Bag, BagMessage
 from autofocus_core.episode_meta import Event, Latency, StampFaults, StreamQuality
+from autofocus_core.schema import Robot
 
 from demo_recorder.latency import LatencyHistogram
 from demo_recorder.timeline import NS_PER_MS, NS_PER_S, Timeline
@@ -185,6 +186,11 @@ class Measurement:
         still_open = [monitor.open_gap(end_ns) for monitor in self._monitors.values()]
         events = sorted([*self._events, *(e for e in still_open if e is not None)], key=lambda e: (e.start_ns, e.topic))
         return {topic: self._monitors[topic].finish(end_ns) for topic in sorted(self._monitors)}, tuple(events)
+
+
+def expected_rates(robot: Robot) -> dict[str, float | None]:
+    """{topic: Hz} of the streams that an episode must have: state, action and cameras."""
+    return {stream.topic: stream.rate_hz for stream in (robot.state, robot.action, *robot.cameras)}
 
 
 def measure(

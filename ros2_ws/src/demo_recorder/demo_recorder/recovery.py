@@ -21,7 +21,7 @@ from autofocus_core.files import sync_folder
 from autofocus_core.names import ANNOTATION_SUFFIX, EPISODE_SIDECAR
 from autofocus_core.schema import QualityRules, Robot, Task
 
-from demo_recorder.quality import StreamMonitor, measure
+from demo_recorder.quality import StreamMonitor, expected_rates, measure
 from demo_recorder.verdict import judge
 
 INTERRUPTED_FOLDER = ".interrupted"
@@ -113,7 +113,7 @@ def describe(
     """The sidecar of a rebuilt bag: what was known `before`, and every figure from the messages that are left."""
     base = before or _unknown(name, robot, task, bag.start_ns)
     rates = {topic: stream.expected_rate_hz for topic, stream in base.streams.items()}
-    rates = {**(_rates(robot) if robot is not None else {}), **rates}
+    rates = {**(expected_rates(robot) if robot is not None else {}), **rates}
     end_ns = max(base.start_ns, bag.end_ns)
     measured, silences = measure(bag, rates, base.start_ns, end_ns)
     streams: dict[str, StreamQuality] = {}
@@ -225,12 +225,6 @@ def _unknown(name: str, robot: Robot | None, task: Task | None, start_ns: int) -
         stop_reason=INTERRUPTED,
         streams={},
     )
-
-
-def _rates(robot: Robot) -> dict[str, float | None]:
-    """The topics that the recorder requires, as it expects them."""
-    streams = (robot.state, robot.action, *robot.cameras)
-    return {stream.topic: stream.rate_hz for stream in streams}
 
 
 def _verify(target: Path, counts: dict[str, int]) -> None:
