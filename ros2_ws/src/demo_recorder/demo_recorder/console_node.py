@@ -146,6 +146,8 @@ def end(process: RecorderProcess) -> int:
     if code is None:
         raise AutofocusError("recorder", f"still busy {END_TIMEOUT_S:.0f} s after it was asked to end", "an end",
                              f"it is left running, as process {process.pid}; its log: {process.log_path}")
+    if code == -signal.SIGINT and not by_itself:
+        code = 0  # asked to end before it had its handlers: there was nothing to finish yet
     if code != 0:
         how = "ended by itself" if by_itself else "ended"
         tail = "\n".join("    | " + line for line in process.log_tail(LOG_LINES).splitlines())
