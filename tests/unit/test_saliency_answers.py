@@ -4,18 +4,16 @@ import json
 
 import pytest
 from saliency_server import prompts
+from saliency_server.answer_json import BadAnswer, parse_answer, wire_schema
 from saliency_server.answers import (
     MAX_KEEP,
     MAX_OBJECTS,
-    BadAnswer,
     CheckAnswer,
     ChooseAnswer,
     DescribeAnswer,
     check_answer,
     choose_answer,
     clean_name,
-    parse_answer,
-    wire_schema,
 )
 
 

@@ -13,8 +13,8 @@ from saliency_server.answers import DescribeAnswer, choose_answer
 from saliency_server.ask import Asker, NoAnswer, Question
 from saliency_server.models.boxes import detections, phrase_scores, suppress
 from saliency_server.models.chat import ChatError, open_chat
-from saliency_server.models.detectors import MAX_CANDIDATES, ZeroShotDetector, span_prompt, spoken
-from saliency_server.models.masks import BoxMasks, prepared
+from saliency_server.models.detectors import MAX_CANDIDATES, open_detector, span_prompt, spoken
+from saliency_server.models.masks import open_masks, prepared
 from saliency_server.models.spec import need
 from saliency_server.phrases import parse_phrase
 from saliency_server.prompts import describe_prompt
@@ -26,6 +26,8 @@ import tiny_models  # noqa: E402
 
 OBJECTS = [parse_phrase(name) for name in ("red cube", "red bowl", "white plate")]
 SIZE_PX = (48, 64)
+SPANS, CLASSES = ("grounding_dino", "mm_grounding_dino"), ("owlv2", "owlvit")
+DETECTORS = SPANS + CLASSES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,8 +41,8 @@ def one_thread():
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
-    makers = (tiny_models.llava, tiny_models.grounding_dino, tiny_models.owlv2, tiny_models.sam2)
-    return {make.__name__: make(root / make.__name__) for make in makers}
+    names = ("llava", *DETECTORS, "sam2")
+    return {name: getattr(tiny_models, name)(root / name) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +107,9 @@ def test_a_model_that_fails_is_a_reason(folders, images):
     assert chat.complete("system", quoted, images[:1], {}).completion_tokens == 16
 
 
-@pytest.mark.parametrize("kind", ["grounding_dino", "owlv2"])
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_a_detector_gives_boxes_of_the_image(kind, folders, images):
-    detector = ZeroShotDetector.from_spec(f"{folders[kind]},box=0,text=0")
+    detector = open_detector(f"transformers:{folders[kind]},box=0,text=0")
     detector.prepare(OBJECTS)
     found = detector.detect(images, OBJECTS)
     boxes = [d for frame in found for of_object in frame for d in of_object]
@@ -120,15 +122,15 @@ def test_a_detector_gives_boxes_of_the_image(kind, folders, images):
         for of_object in frame:
             assert [d.score for d in of_object] == sorted((d.score for d in of_object), reverse=True)
             assert len(of_object) <= MAX_CANDIDATES
-    strict = ZeroShotDetector.from_spec(f"{folders[kind]},box=1.0,text=1.0")
+    strict = open_detector(f"transformers:{folders[kind]},box=1.0,text=1.0")
     left = [d for frame in strict.detect(images, OBJECTS) for of_object in frame for d in of_object]
     assert len(left) < len(boxes) and all(d.score == 1.0 for d in left) and strict.version != detector.version
     assert detector.detect([], OBJECTS) == [] and detector.detect(images[:1], []) == [()]
 
 
-@pytest.mark.parametrize("kind", ["grounding_dino", "owlv2"])
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_a_batch_is_what_its_images_are(kind, folders, images):
-    detector = ZeroShotDetector.from_spec(f"{folders[kind]},box=0,text=0")
+    detector = open_detector(f"transformers:{folders[kind]},box=0,text=0")
     together = detector.detect(images, OBJECTS)
     for alone, frame in zip((detector.detect([image], OBJECTS)[0] for image in images), together, strict=True):
         assert [[d.box_px for d in of] for of in alone] == [
@@ -136,13 +138,13 @@ def test_a_batch_is_what_its_images_are(kind, folders, images):
         ]
 
 
-@pytest.mark.parametrize("kind", ["grounding_dino", "owlv2"])
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_boxes_are_those_of_the_library(kind, folders, images):
     """The library's own way from outputs to pixels, for the boxes that both give."""
-    detector = ZeroShotDetector.from_spec(f"{folders[kind]},box=0,text=0")
+    detector = open_detector(f"transformers:{folders[kind]},box=0,text=0")
     processor, model, _ = detector._warm()
     with torch.inference_mode():
-        if kind == "grounding_dino":
+        if kind in SPANS:
             mine = detector._spans(processor, model, images, OBJECTS)
             text = detector._prompt(processor, OBJECTS).text
             inputs = processor(images=images, text=[text] * 3, return_tensors="pt")
@@ -157,7 +159,7 @@ def test_boxes_are_those_of_the_library(kind, folders, images):
         )
     for (boxes, scores, phrase), reference in zip(mine, theirs, strict=True):
         assert np.allclose(boxes, reference["boxes"].numpy(), atol=1e-3)
-        if kind == "owlv2":
+        if kind in CLASSES:
             assert np.allclose(scores, reference["scores"].numpy(), atol=1e-6)
             assert np.array_equal(phrase, reference["labels"].numpy())
 
@@ -220,13 +222,13 @@ def test_names_reach_a_detector_as_words_only():
 
 
 def test_too_many_words_for_one_question(folders):
-    detector = ZeroShotDetector.from_spec(str(folders["grounding_dino"]))
+    detector = open_detector(f"transformers:{folders['grounding_dino']}")
     with pytest.raises(AutofocusError, match="at most 256"):
         detector.prepare([parse_phrase("wxyz " * 10 + str(i)) for i in range(10)])
 
 
 def test_masks_lie_in_the_image(folders, images):
-    masks = BoxMasks.from_spec(str(folders["sam2"])).masks(
+    masks = open_masks(f"transformers:{folders['sam2']}").masks(
         images[:2], [np.array([[4, 4, 40, 40], [np.nan] * 4, [10, 0, 64, 30]]), np.zeros((0, 4))]
     )
     assert [m.mask.shape for m in masks] == [(3, *SIZE_PX), (0, *SIZE_PX)] and masks[0].mask.dtype == bool
@@ -273,7 +275,7 @@ def test_a_checkpoint_without_its_weights_is_refused(folders, tmp_path):
     with pytest.raises(AutofocusError, match="complete checkpoint"):
         open_chat(f"transformers:{broken}").complete("s", "t", [], {})
     with pytest.raises(AutofocusError, match="grounding-dino, mm-grounding-dino, owlv2, owlvit"):
-        ZeroShotDetector.from_spec(str(folders["llava"])).prepare(OBJECTS)
+        open_detector(f"transformers:{folders['llava']}").prepare(OBJECTS)
 
 
 def test_code_in_a_model_is_not_run(folders, tmp_path):
@@ -330,9 +332,12 @@ def test_a_model_in_the_cache_is_taken_from_there(folders, monkeypatch, tmp_path
      "transformers:m,device=gpu", "transformers:m,dtype=int8", "transformers:m,trust_remote_code=yes"],
 )  # fmt: skip
 def test_wrong_specs(spec):
-    with pytest.raises(AutofocusError) as caught:
-        open_chat(spec)
-    assert caught.value.fix
+    for door in (open_chat, open_detector, open_masks):
+        with pytest.raises(AutofocusError) as caught:
+            door(spec)
+        assert caught.value.fix
+    with pytest.raises(AutofocusError, match="transformers:MODEL_OR_FOLDER"):
+        open_detector("colour-terms")
 
 
 def test_a_missing_package_names_its_extra():

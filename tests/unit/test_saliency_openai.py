@@ -148,6 +148,13 @@ def test_the_key_is_nowhere_but_in_the_header(caplog, monkeypatch, capfd):
     assert "openai-only" not in repr(stub.requests[0][1])
 
 
+def test_a_key_that_is_none_is_refused_unseen(monkeypatch):
+    monkeypatch.setenv("AUTOFOCUS_VLM_API_KEY", "clé\nX-Header: 1")
+    with pytest.raises(AutofocusError) as caught:
+        open_chat("openai:m@http://host/v1")
+    assert "clé" not in str(caught.value)
+
+
 def test_openai_itself_needs_a_key(monkeypatch):
     monkeypatch.delenv("AUTOFOCUS_VLM_API_KEY")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -187,7 +194,8 @@ def test_requests_at_a_time_are_limited():
 @pytest.mark.parametrize(
     "spec",
     ["none", "openai:", "gpt", "transformers:", "openai:m@http://user:pass@host/v1", "openai:m@http://host/v1?key=abc",
-     "openai:@http://host/v1", "openai:m@http://host/v1,timeout_s=0", "openai:m@http://host/v1,seed=x",
+     "openai:@http://host/v1", "openai:m@http://[::1/v1", "openai:m@http://ho st/v1", "openai:m@http://höst/v1",
+     "openai:m@http://host/v1,timeout_s=0", "openai:m@http://host/v1,seed=x",
      "openai:m@http://host/v1,colour=red", "openai:m@http://host/v1,seed=1,seed=2", "openai:m@http://host/v1,seed"],
 )  # fmt: skip
 def test_wrong_specs_are_refused_and_secrets_in_them_not_shown(spec):

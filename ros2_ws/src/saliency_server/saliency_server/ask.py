@@ -12,7 +12,8 @@ import numpy as np
 from autofocus_core.errors import AutofocusError
 from pydantic import BaseModel
 
-from saliency_server.answers import Answer, BadAnswer, parse_answer, wire_schema
+from saliency_server.answer_json import BadAnswer, parse_answer, wire_schema
+from saliency_server.answers import Answer
 from saliency_server.models.chat import Chat, ChatError, TimedChat
 from saliency_server.prompts import SYSTEM, repair_text
 

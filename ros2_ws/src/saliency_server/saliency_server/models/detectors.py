@@ -14,7 +14,7 @@ from autofocus_core.errors import AutofocusError
 
 from saliency_server.models.boxes import detections, phrase_scores
 from saliency_server.models.hub import ModelRef, load, load_weights, parse_ref
-from saliency_server.models.spec import number
+from saliency_server.models.spec import body_of, number
 from saliency_server.phrases import ObjectPhrase
 from saliency_server.values import FrameDetections
 
@@ -31,6 +31,14 @@ KINDS: dict[str, tuple[str, float]] = {
     "owlvit": (CLASSES, 0.2),
 }
 TEXT_THRESHOLD = 0.4  # of a phrase's noun, for models that score tokens
+
+
+def open_detector(spec: str) -> ZeroShotDetector:
+    """The detector that `transformers:MODEL_OR_FOLDER[@REVISION][,...]` names; its weights are loaded when it is asked.
+
+    Raises AutofocusError for another kind, wrong options, a missing extra, and a model that cannot be found.
+    """
+    return ZeroShotDetector.from_spec(body_of(spec, "detector"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,12 @@ class Reply:
     status: int
     text: str
     retry_after_s: float | None
+
+
+@lru_cache(maxsize=16)
+def session_for(url: str, key: str, model: str, concurrency: int) -> Session:
+    """The process's session with one model on one server: chats share its limit, and what it has learned."""
+    return Session(url, key, concurrency)
 
 
 class Session:
@@ -100,6 +107,8 @@ class Session:
                 raise TimeoutError from error
             said = self.redact(f"{type(cause).__name__} {cause}")
             raise ChatError(f"{self._url} cannot be reached: {said}", retryable=True) from error
+        except openai.OpenAIError as error:
+            raise ChatError(f"{type(error).__name__}: {self.redact(str(error))}", retryable=False) from error
 
 
 async def _exchange(client: openai.AsyncOpenAI, body: Mapping[str, Any], timeout_s: float) -> Reply:

@@ -171,7 +171,9 @@ def _download(ref: ModelRef) -> Path:
     try:
         # Asked first because it fails at once where there is no hub; a download would try for minutes.
         HfApi().model_info(ref.model, revision=ref.revision, timeout=10)
-        return Path(snapshot_download(ref.model, revision=ref.revision, allow_patterns=FILES))
+        return Path(
+            snapshot_download(ref.model, revision=ref.revision, allow_patterns=FILES, ignore_patterns="*/*.safetensors")
+        )
     except (OSError, httpx.HTTPError) as error:
         raise _not_here(where, ref.model, ref.revision, error) from error
 

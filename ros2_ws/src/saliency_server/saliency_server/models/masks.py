@@ -11,9 +11,15 @@ from typing import Any
 import numpy as np
 
 from saliency_server.models.hub import ModelRef, load, load_weights, parse_ref
+from saliency_server.models.spec import body_of
 
 WHERE = "masks transformers"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # SAM 2's, where its files do not say
+
+
+def open_masks(spec: str) -> BoxMasks:
+    """SAM 2 by `transformers:MODEL_OR_FOLDER[@REVISION][,device=..][,dtype=..]`; errors as for `open_detector`."""
+    return BoxMasks.from_spec(body_of(spec, "masks"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from autofocus_core.errors import AutofocusError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from saliency_server.models.chat import ChatError, Completion, redact, with_schema
-from saliency_server.models.http_session import Reply, Session
+from saliency_server.models.http_session import Reply, Session, session_for
 from saliency_server.models.images import IMAGE_FORMATS, data_url
 from saliency_server.models.spec import need, number, one_of, split_options
 from saliency_server.prompts import PROMPT_VERSION
@@ -24,6 +25,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 OWN_KEY, OPENAI_KEY = "AUTOFOCUS_VLM_API_KEY", "OPENAI_API_KEY"
 FORMATS = ("json_schema", "json_object", "text")
 WHERE = "vision-language model openai"
+_URL = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./~-]*)?", re.ASCII)
 
 _OPTIONS = {
     "timeout_s": number(0.1, 3600),
@@ -59,8 +61,7 @@ class Settings:
         head, options = split_options(WHERE, body, _OPTIONS)
         at = max(head.rfind("@http://"), head.rfind("@https://"))
         model, url = (head, OPENAI_URL) if at < 0 else (head[:at], head[at + 1 :])
-        parts = urlsplit(url)
-        if not model or not parts.hostname or parts.username or parts.password or parts.query or parts.fragment:
+        if not model or not _URL.fullmatch(url):
             raise AutofocusError(
                 WHERE, redact(repr(head)), "MODEL@http(s)://HOST[:PORT]/v1 without a user, a key or a query",
                 f"name model and server; a key goes into the environment as {OWN_KEY}",
@@ -116,7 +117,8 @@ class OpenAIChat:
         """A chat by `MODEL[@URL][,key=value ...]`; the key comes from the environment, and from nowhere else."""
         settings = Settings.parse(body)
         need("openai", "openai")
-        return cls(settings, Session(settings.url, _key_for(settings.url), settings.concurrency))
+        key = _key_for(settings.url)
+        return cls(settings, session_for(settings.url, key, settings.model, settings.concurrency))
 
     def within(self, seconds: float) -> OpenAIChat:
         """The same chat with a shorter limit for each request."""
@@ -140,14 +142,9 @@ class OpenAIChat:
             reason = redact(choice.message.refusal or "") or f"finish_reason {redact(str(choice.finish_reason))}"
             reason += "; raise max_tokens" if choice.finish_reason == "length" else ""
             raise ChatError(f"the model gave no answer: {reason}", retryable=False)
-        settings = self._settings
-        return Completion(
-            text=choice.message.content,
-            prompt_tokens=max(0, usage.prompt_tokens),
-            completion_tokens=max(0, usage.completion_tokens),
-            seconds=time.monotonic() - begun_s,
-            cost=(usage.prompt_tokens * settings.price_in + usage.completion_tokens * settings.price_out) / 1e6,
-        )
+        given, made = max(0, usage.prompt_tokens), max(0, usage.completion_tokens)
+        cost = (given * self._settings.price_in + made * self._settings.price_out) / 1e6
+        return Completion(choice.message.content, given, made, time.monotonic() - begun_s, cost)
 
     def _failure(self, reply: Reply, body: Mapping[str, Any]) -> ChatError:
         """What an answer other than 200 means."""
@@ -237,13 +234,17 @@ def _read(text: str) -> _Answer:
 
 def _key_for(url: str) -> str:
     """The key for this server: our own variable goes anywhere, OpenAI's only to OpenAI."""
-    key = os.environ.get(OWN_KEY, "")
+    key = os.environ.get(OWN_KEY, "").strip()
     host = urlsplit(url).hostname or ""
     if not key and (host == "openai.com" or host.endswith(".openai.com")):
-        key = os.environ.get(OPENAI_KEY, "")
+        key = os.environ.get(OPENAI_KEY, "").strip()
         if not key:
             raise AutofocusError(
                 WHERE, f"neither {OWN_KEY} nor {OPENAI_KEY} is set", f"a key for {host}",
                 f"export {OWN_KEY}=..., or name another server as openai:MODEL@URL",
             )
+    if not (key.isascii() and key.isprintable()):
+        raise AutofocusError(
+            WHERE, f"characters that no key has, in {OWN_KEY} or {OPENAI_KEY}", "printable ASCII", "set the key anew"
+        )
     return key

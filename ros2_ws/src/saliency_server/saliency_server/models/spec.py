@@ -33,6 +33,15 @@ def split_options(
     return head.strip(), options
 
 
+def body_of(spec: str, what: str) -> str:
+    """What stands after "transformers:" in a spec of `what`; AutofocusError for any other kind."""
+    kind, _, body = spec.partition(":")
+    if kind != "transformers" or not body.strip():
+        allowed = "transformers:MODEL_OR_FOLDER[@REVISION][,KEY=VALUE ...]"
+        raise AutofocusError(what, repr(spec[:200]), allowed, f"name a model of the transformers library for {what}")
+    return body
+
+
 def number(low: float, high: float, whole: bool = False) -> Callable[[str], float]:
     """A parser for a number (whole: an integer) from low to high, both included."""
 
