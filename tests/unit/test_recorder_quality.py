@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 
 import core_samples as samples
 import numpy as np
@@ -13,7 +15,7 @@ from autofocus_core.episode_meta import StampFaults
 from autofocus_core.messages import serialize
 from demo_recorder.latency import LatencyHistogram
 from demo_recorder.quality import StreamMonitor, measure
-from demo_recorder.timeline import GAP_PERIODS, WINDOW
+from demo_recorder.timeline import GAP_PERIODS, WINDOW, Timeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,6 +102,43 @@ def test_a_late_message_closes_its_gap_also_live():
         monitor.message(T0 + n * 10 * MS, T0 + 65 * MS, 1)
     assert (monitor.gaps, monitor.missing, monitor.longest_gap_ns) == (0, 0, 10 * MS)
     assert (monitor.rate_hz, monitor.jitter_ms) == (pytest.approx(100.0), 0.0)
+
+
+def test_a_message_that_comes_while_figures_are_made_is_in_the_next_ones(monkeypatch):
+    """The status is made in another thread than the one that takes messages: what came in between was left out of the
+    sidecar, because the figures of before were taken for the present ones."""
+    monitor = StreamMonitor("t", RATE_HZ, T0)
+    monitor.message(T0, T0, 1)
+    settle = Timeline._settle_stamps
+    interrupted = []
+
+    def message_meanwhile(self, figures, stamps):
+        if not interrupted:
+            interrupted.append(monitor.message(T0 + 40 * MS, T0 + 40 * MS, 1))
+        settle(self, figures, stamps)
+
+    monkeypatch.setattr(Timeline, "_settle_stamps", message_meanwhile)
+    assert monitor.stamp_faults == StampFaults()
+    assert (monitor.gaps, monitor.missing) == (1, 3)
+
+
+def test_figures_can_be_asked_for_while_messages_come():
+    pairs = [(T0 + n * 10 * MS, T0 + n * 10 * MS + MS) for n in range(40 * WINDOW) if n % 7]
+    monitor = StreamMonitor("t", RATE_HZ, T0)
+    asked = []
+    taking = threading.Thread(target=lambda: [monitor.message(*pair, 10) for pair in pairs])
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        taking.start()
+        while taking.is_alive():
+            asked.append((monitor.gaps, monitor.missing))
+            assert monitor.latency is None or monitor.latency.p99_ms == 1.0
+    finally:
+        sys.setswitchinterval(switch_s)
+        taking.join()
+    assert asked == sorted(asked)
+    assert monitor.finish(pairs[-1][1]) == watch(pairs)[0]
 
 
 def test_what_comes_later_than_the_window_is_flagged_and_stays_missing():

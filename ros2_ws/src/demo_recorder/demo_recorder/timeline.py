@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from dataclasses import dataclass, field
 
 from autofocus_core.episode_meta import StampFaults
@@ -64,9 +65,22 @@ class Figures:
 
 
 class Timeline:
-    """Takes (receive stamp, stamp) in any order within the window; gives Figures at any time."""
+    """Takes (receive stamp, stamp) in any order within the window; gives Figures at any time.
 
-    __slots__ = ("_arrivals", "_future_ns", "_gap_ns", "_period_ns", "_settled", "_shown", "_shown_at", "_stamps")
+    One thread adds; another one may ask for the figures meanwhile.
+    """
+
+    __slots__ = (
+        "_added",
+        "_arrivals",
+        "_future_ns",
+        "_gap_ns",
+        "_period_ns",
+        "_settled",
+        "_settling",
+        "_shown",
+        "_stamps",
+    )
 
     def __init__(self, expected_rate_hz: float | None) -> None:
         """Without an expected rate there are no gaps, and several messages to a stamp are no fault: markers do so."""
@@ -76,32 +90,43 @@ class Timeline:
         self._arrivals: list[tuple[int, int]] = []
         self._stamps: list[int] = []
         self._settled = Figures()
-        self._shown = Figures()
-        self._shown_at = 0
+        self._added = 0
+        self._shown = (0, Figures())  # of so many messages
+        self._settling = threading.Lock()
 
     def add(self, receive_ns: int, stamp_ns: int) -> None:
         """One message. Takes well below a microsecond, but for every WINDOW-th one."""
         self._arrivals.append((receive_ns, stamp_ns))
         if stamp_ns > 0:
             self._stamps.append(stamp_ns)
-        self._shown_at = -1
-        if len(self._arrivals) >= 2 * WINDOW:
-            self._arrivals.sort()
-            self._settle_arrivals(self._settled, self._arrivals[:WINDOW])
-            del self._arrivals[:WINDOW]
-        if len(self._stamps) >= 2 * WINDOW:
-            self._stamps.sort()
-            self._settle_stamps(self._settled, self._stamps[:WINDOW])
-            del self._stamps[:WINDOW]
+        if len(self._arrivals) >= 2 * WINDOW or len(self._stamps) >= 2 * WINDOW:
+            self._settle()
+        self._added += 1  # last, so that figures without this message are not taken for those with it
 
     def figures(self) -> Figures:
         """The figures of all messages so far."""
-        if self._shown_at < 0:
-            self._shown = copy.copy(self._settled)
-            self._settle_arrivals(self._shown, sorted(self._arrivals))
-            self._settle_stamps(self._shown, sorted(self._stamps))
-            self._shown_at = 0
-        return self._shown
+        shown_of, shown = self._shown
+        added = self._added
+        if shown_of == added:
+            return shown
+        with self._settling:
+            shown = copy.copy(self._settled)
+            self._settle_arrivals(shown, sorted(self._arrivals))
+            self._settle_stamps(shown, sorted(self._stamps))
+        self._shown = (added, shown)
+        return shown
+
+    def _settle(self) -> None:
+        """Count the older half of what waits: what comes now cannot overtake it any more."""
+        with self._settling:
+            if len(self._arrivals) >= 2 * WINDOW:
+                self._arrivals.sort()
+                self._settle_arrivals(self._settled, self._arrivals[:WINDOW])
+                del self._arrivals[:WINDOW]
+            if len(self._stamps) >= 2 * WINDOW:
+                self._stamps.sort()
+                self._settle_stamps(self._settled, self._stamps[:WINDOW])
+                del self._stamps[:WINDOW]
 
     def _settle_arrivals(self, figures: Figures, arrivals: list[tuple[int, int]]) -> None:
         """Count the faults of stamps, in order of receipt."""
