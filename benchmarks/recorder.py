@@ -23,7 +23,8 @@ from autofocus_core.errors import EXIT_CODE, AutofocusError
 from recorder_parts.chart import draw
 from recorder_parts.meters import filesystem, warn_if_busy
 from recorder_parts.summary import report
-from recorder_parts.trial_node import OURS, STYLES, Client, Trial, client, run_trial
+from recorder_parts.trial import OURS, STYLES, Trial
+from recorder_parts.trial_node import Client, client, run_trial
 from recorder_parts.workloads import MB, WORKLOADS, Workload
 from tqdm import tqdm
 

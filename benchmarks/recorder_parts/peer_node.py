@@ -27,10 +27,10 @@ from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 
 from recorder_parts.sinks import McapSink, NoSink, Sink
+from recorder_parts.trial import PEER_STYLES
 from recorder_parts.workloads import IMAGE, Stream
 
 NODE = "bench_recorder"
-STYLES = ("peer", "peer_no_disk", "naive")
 #: Messages that may wait: those of our own recorder for the peer, ROS's default for the prototype.
 DEEP, DEEP_IMAGES, SHALLOW = 1000, 100, 10
 
@@ -78,7 +78,7 @@ class PeerRecorder(Node):
 def main() -> int:
     """Run until interrupted."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("style", choices=STYLES)
+    parser.add_argument("style", choices=PEER_STYLES)
     parser.add_argument("streams", type=json.loads)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()

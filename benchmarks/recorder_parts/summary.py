@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autofocus_core.results import record
 
-from recorder_parts.trial_node import OURS, Trial
+from recorder_parts.trial import OURS, Trial
 from recorder_parts.workloads import JOINT_STATE, MB, Workload
 
 PART = "recorder"

@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import rclpy
@@ -20,61 +19,17 @@ from autofocus_cli.demo.processes import Process, ProcessGroup
 from autofocus_core.errors import AutofocusError
 from diagnostic_msgs.msg import DiagnosticArray
 
-from recorder_parts.audit import Account, audit, storage_files
-from recorder_parts.meters import Copy, MemorySampler, copy_files, cpu_s
+from recorder_parts.audit import audit, storage_files
+from recorder_parts.meters import MemorySampler, copy_files, cpu_s
 from recorder_parts.peer_node import NODE as PEER_NODE
-from recorder_parts.peer_node import STYLES as PEER_STYLES
 from recorder_parts.publications import read_publications
+from recorder_parts.trial import OURS, PEER_STYLES, Trial
 from recorder_parts.workloads import Stream, Workload, write_configuration
 
-OURS = "autofocus"
-STYLES = (OURS, *PEER_STYLES)
 NODES = {OURS: "demo_recorder", **dict.fromkeys(PEER_STYLES, PEER_NODE)}
 MEMORY_PERIOD_S = 0.2
 #: Publishers and recorder have found each other and are past their imports: what follows is steady.
 WARM_UP_S = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What one recording cost and kept. `copy`: the same bytes copied by cp (for our own recordings)."""
-
-    style: str
-    workload: str
-    seconds: float
-    cpu_s: float
-    publisher_cpu_s: float
-    stop_s: float
-    memory_total: int
-    memory_private: int
-    queue_peak: int | None
-    accounts: tuple[Account, ...]
-    copy: Copy | None
-
-    @property
-    def bytes(self) -> int:
-        """Payload bytes in the bag."""
-        return sum(account.bytes for account in self.accounts)
-
-    @property
-    def cpu_s_per_gb(self) -> float:
-        """CPU time of the recorder's process for each GB (1e9) recorded, until the stop was answered."""
-        return self.cpu_s / self.bytes * 1e9 if self.bytes else float("inf")
-
-    @property
-    def rate_mb_s(self) -> float:
-        """Payload recorded per second."""
-        return self.bytes / self.seconds / 1e6
-
-    @property
-    def rate_share(self) -> float:
-        """What the slowest publisher achieved of its nominal rate."""
-        return min(account.rate_share for account in self.accounts)
-
-    def total(self, field: str, type_: str | None = None, streams: tuple[Stream, ...] = ()) -> int:
-        """Sum of a field of the accounts, of the topics of one type."""
-        wanted = {stream.topic for stream in streams if stream.type == type_}
-        return sum(getattr(a, field) for a in self.accounts if type_ is None or a.topic in wanted)
 
 
 class Client(CellClient):
