@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from demo_recorder.realsense.camera import Camera
-from demo_recorder.realsense.device import Bus, Source
+from demo_recorder.realsense.device import Bus, Recording, Source
 from demo_recorder.realsense.info import CameraModel
 from demo_recorder.realsense.library import library
 from demo_recorder.realsense.options import OPTIONS
@@ -62,7 +63,9 @@ class RealSenseNode(Node):
         self._said_state = ""
         self._lock = threading.Lock()  # status: by the timer, and by the camera's thread on a change
         clock = self.get_clock()
-        self.camera = Camera(rs, settings, source or Bus(rs), self, lambda: clock.now().nanoseconds)
+        path = self._value("rosbag_filename", "", "a file of the library's recorder, to be played instead of a camera")
+        source = source or (Recording(rs, Path(path)) if path else Bus(rs))
+        self.camera = Camera(rs, settings, source, self, lambda: clock.now().nanoseconds)
         self.create_timer(STATUS_PERIOD_S, self.publish_status)
         self.camera.start()
 

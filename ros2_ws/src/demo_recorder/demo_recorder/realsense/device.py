@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from autofocus_core.errors import AutofocusError
@@ -21,7 +22,7 @@ class DeviceAbsent(AutofocusError):
 
 
 class Source(Protocol):
-    """Where devices come from: the USB bus, or a test. `recorded`: they play back what was recorded."""
+    """Where devices come from. `recorded`: they play back what was, and their times are those of then."""
 
     recorded: bool
 
@@ -49,6 +50,31 @@ class Bus:
     def watch(self, changed: Callable[[Callable[[Any], bool]], None]) -> None:
         """See :class:`Source`; `changed` is called from a thread of the library's."""
         self._context.set_devices_changed_callback(lambda event: changed(event.was_removed))
+
+
+class Recording:
+    """A file of the library's recorder in the place of a camera: :class:`Source`. It is played over and over."""
+
+    recorded = True
+
+    def __init__(self, rs: Any, path: Path) -> None:
+        """Raises AutofocusError where the library cannot play the file."""
+        try:
+            self._device = rs.context().load_device(str(path))
+        except RuntimeError as error:
+            raise AutofocusError(
+                f"RealSense: rosbag_filename {path}",
+                str(error),
+                "a file that this version of librealsense has recorded (.db3; .bag of older ones)",
+                "record one with realsense-viewer, or leave out rosbag_filename",
+            ) from error
+
+    def devices(self) -> list[Any]:
+        """See :class:`Source`."""
+        return [self._device]
+
+    def watch(self, changed: Callable[[Callable[[Any], bool]], None]) -> None:
+        """See :class:`Source`: a file is not unplugged."""
 
 
 @dataclass(frozen=True, slots=True)
