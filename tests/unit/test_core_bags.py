@@ -184,51 +184,6 @@ def test_broken_bags_say_what_to_do(tmp_path, how, said):
     assert error.value.fix
 
 
-def test_f04_a_truncated_mcap_gives_its_whole_chunks(tmp_path):
-    rng = np.random.default_rng(1)
-    writer = BagWriter(tmp_path / "bag", "zstd")
-    writer.add_topic("/count", samples.INT32)
-    chunk_ends = []
-    for k in range(40):
-        writer.write("/count", samples.int32(k), samples.T0_NS + k, None)
-        if k % 10 == 9:
-            writer.flush()
-            chunk_ends.append((tmp_path / "bag.partial/bag_0.mcap").stat().st_size)
-    path = writer.close()
-    storage = path / "bag_0.mcap"
-    data = storage.read_bytes()
-    for cut in rng.integers(chunk_ends[0], len(data) - 1, 50):
-        storage.write_bytes(data[:cut])
-        with open_bag(path, allow_truncated=True) as bag:
-            numbers = [msg.data for _, msg in bag.decoded()]
-            assert bag.lossy
-            assert bag.loss
-        assert numbers == list(range(len(numbers)))
-        assert len(numbers) >= 10 * sum(end <= cut for end in chunk_ends)
-
-
-def test_f05_a_flipped_bit_is_found_and_the_rest_is_read(tmp_path):
-    writer = BagWriter(tmp_path / "bag")
-    writer.add_topic("/count", samples.INT32)
-    offsets = []
-    for k in range(30):
-        writer.write("/count", samples.int32(k), samples.T0_NS + k, None)
-        if k % 10 == 9:
-            writer.flush()
-            offsets.append((tmp_path / "bag.partial/bag_0.mcap").stat().st_size)
-    path = writer.close()
-    storage = path / "bag_0.mcap"
-    data = bytearray(storage.read_bytes())
-    position = data.find(samples.int32(15), offsets[0])
-    data[position + 4] ^= 0x10
-    storage.write_bytes(data)
-    with open_bag(path) as bag, pytest.raises(AutofocusError, match="checksum"):
-        list(bag.messages())
-    with open_bag(path, allow_truncated=True) as bag:
-        assert [msg.data for _, msg in bag.decoded()] == [*range(10), *range(20, 30)]
-        assert f"byte {offsets[0]}" in bag.loss
-
-
 def test_unknown_topics_name_those_there_are(tmp_path):
     path = samples.write_bag(tmp_path / "bag", samples.small_recording())
     with open_bag(path) as bag, pytest.raises(AutofocusError) as error:

@@ -46,16 +46,6 @@ class ChunkHead(NamedTuple):
     body: int
 
 
-class Message(NamedTuple):
-    """A message inside its block: `data` starts at `offset` and has `size` bytes."""
-
-    channel: int
-    log_ns: int
-    publish_ns: int
-    offset: int
-    size: int
-
-
 @dataclass(slots=True)
 class Contents:
     """What a block holds. `entries` {channel: [log_time, offset, log_time, offset ...]}, as in its message index."""
@@ -154,8 +144,9 @@ def contents(plain: bytes) -> Contents:
     return found
 
 
-def messages(plain: bytes, channels: Container[int]) -> Iterator[Message]:
-    """The messages of a block that :func:`contents` has found sound, of the given channels, as they lie in it."""
+def messages(plain: bytes, channels: Container[int]) -> Iterator[tuple[int, int, int, int, int]]:
+    """(channel, log_ns, publish_ns, offset, size) of the messages of the given channels, as they lie in a block that
+    :func:`contents` has found sound; the payload is `plain[offset : offset + size]`."""
     offset, end = 0, len(plain)
     while offset < end:
         opcode, length = RECORD.unpack_from(plain, offset)
@@ -163,7 +154,7 @@ def messages(plain: bytes, channels: Container[int]) -> Iterator[Message]:
         if opcode == Opcode.MESSAGE:
             channel, _, log_ns, publish_ns = MESSAGE.unpack_from(plain, start)
             if channel in channels:
-                yield Message(channel, log_ns, publish_ns, start + MESSAGE.size, length - MESSAGE.size)
+                yield channel, log_ns, publish_ns, start + MESSAGE.size, length - MESSAGE.size
         offset = start + length
 
 

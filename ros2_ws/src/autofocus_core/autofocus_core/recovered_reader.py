@@ -9,10 +9,10 @@ import heapq
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 
@@ -21,6 +21,10 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.mcap_parse import DamagedError, messages, plain_bytes
 from autofocus_core.mcap_scan import Block, Damage, Scan, scan
 
+_T = TypeVar("_T")
+#: Receive stamp, number of the block, offset in it (so that no two compare equal), topic, publish stamp, bytes.
+_Entry = tuple[int, int, int, _T, int, bytes]
+_NEVER_NS = 1 << 64
 _FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 
 
@@ -95,31 +99,38 @@ class RecoveredReader:
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         """(connection, receive_ns, raw) of the given connections, by receive stamp."""
-        wanted = {topic for topic, connection in self._connections.items() if connection in connections}
-        for message in self.raw_messages(wanted):
-            yield self._connections[message.topic], message.receive_ns, message.raw
+        wanted = {topic: connection for topic, connection in self._connections.items() if connection in connections}
+        for receive_ns, _, _, connection, _, raw in self._in_order(wanted):
+            yield connection, receive_ns, raw
 
-    def raw_messages(self, topics: Collection[RecoveredTopic] | None = None) -> Iterator[RawMessage]:
-        """Messages of all or the given topics by receive stamp; equal ones as they lie in the files.
+    def raw_messages(self) -> Iterator[RawMessage]:
+        """All messages by receive stamp; equal ones as they lie in the files."""
+        for receive_ns, _, _, topic, publish_ns, raw in self._in_order({topic: topic for topic in self.topics}):
+            yield RawMessage(topic, receive_ns, publish_ns, raw)
 
-        Only chunks whose times overlap are in memory together.
-        """
-        wanted = set(self.topics if topics is None else topics)
-        channels = [{c: topic for c, topic in names.items() if topic in wanted} for names in self._names]
+    def _in_order(self, wanted: Mapping[RecoveredTopic, _T]) -> Iterator[_Entry[_T]]:
+        """The messages of these topics; only chunks whose times overlap are in memory together."""
+        channels = [{c: wanted[topic] for c, topic in names.items() if topic in wanted} for names in self._names]
         blocks = sorted(
             (block.start_ns, file, block.offset, block)
             for file, found in enumerate(self._scans)
             for block in found.blocks
             if not channels[file].keys().isdisjoint(block.counts)
         )
-        waiting: list[tuple[int, int, int, RawMessage]] = []  # a heap: receive stamp, number, its offset
+        starts = [start_ns for start_ns, *_ in blocks[1:]] + [_NEVER_NS]
+        waiting: list[_Entry[_T]] = []  # a heap
         for number, (start_ns, file, _, block) in enumerate(blocks):
             while waiting and waiting[0][0] <= start_ns:
-                yield heapq.heappop(waiting)[-1]
-            for entry in self._load(number, file, block, channels[file]):
+                yield heapq.heappop(waiting)
+            entries = self._load(number, file, block, channels[file])
+            if not waiting and block.end_ns <= starts[number]:  # the usual case: nothing overlaps
+                entries.sort()
+                yield from entries
+                continue
+            for entry in entries:
                 heapq.heappush(waiting, entry)
         while waiting:
-            yield heapq.heappop(waiting)[-1]
+            yield heapq.heappop(waiting)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -127,18 +138,17 @@ class RecoveredReader:
             os.close(handle)
         self._handles.clear()
 
-    def _load(
-        self, number: int, file: int, block: Block, channels: dict[int, RecoveredTopic]
-    ) -> Iterator[tuple[int, int, int, RawMessage]]:
+    def _load(self, number: int, file: int, block: Block, channels: Mapping[int, _T]) -> list[_Entry[_T]]:
         if file not in self._handles:
             self._handles[file] = os.open(self._scans[file].path, os.O_RDONLY | os.O_CLOEXEC)
         stored = read_at(self._handles[file], block.offset, block.stored)
         plain = plain_bytes(stored, block.compression, block.size, 0)
         if len(plain) != block.size:
             raise DamagedError(f"{self._scans[file].path.name}: changed while it was read")
-        for m in messages(plain, channels):
-            raw = plain[m.offset : m.offset + m.size]
-            yield m.log_ns, number, m.offset, RawMessage(channels[m.channel], m.log_ns, m.publish_ns, raw)
+        return [
+            (log_ns, number, offset, channels[channel], publish_ns, plain[offset : offset + size])
+            for channel, log_ns, publish_ns, offset, size in messages(plain, channels)
+        ]
 
     def _connection(self, number: int, topic: RecoveredTopic) -> Connection:
         return Connection(
