@@ -18,8 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/fixtures"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/fixtures"))
 
 import numpy as np
 import rclpy
