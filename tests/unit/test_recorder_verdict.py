@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
+import yaml
 from autofocus_core.episode_meta import EpisodeMeta, Event, Latency, StampFaults, StreamQuality
-from autofocus_core.schema import QualityRules, Threshold
+from autofocus_core.fields import Fields
+from autofocus_core.schema import QualityRules, Threshold, parse_task
 from demo_recorder.verdict import judge
 
 RULES = QualityRules(
@@ -113,3 +116,12 @@ def test_the_worst_comes_first():
         "/image: 6 of 300 messages missing",
     ]
     assert found.grade == "bad"
+
+
+def test_the_documented_defaults_are_the_defaults():
+    text = (Path(__file__).parents[2] / "docs/recording.md").read_text()
+    (block,) = (part.split("```")[0] for part in text.split("```yaml\n")[1:] if part.startswith("quality:"))
+    task = {"schema": 1, "name": "t", "instruction": "i", "cameras": ["c"], "timeout_s": 1}
+    documented = yaml.safe_load(block)["quality"]
+    assert parse_task(Fields({**task, "quality": documented}, "docs")).quality == QualityRules()
+    assert documented.keys() == {field.name for field in dataclasses.fields(QualityRules)}

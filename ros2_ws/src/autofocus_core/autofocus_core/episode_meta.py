@@ -143,7 +143,7 @@ def read_meta(sidecar: Path) -> EpisodeMeta:
         fields = Fields(json.loads(sidecar.read_text(encoding="utf-8")), str(sidecar))
     except (OSError, ValueError) as error:
         raise AutofocusError(
-            str(sidecar), f"unreadable: {error}", "the JSON of an episode", "`autofocus episodes recover` makes it anew from the bag"
+            str(sidecar), f"unreadable: {error}", "the JSON of an episode", "`autofocus episodes recover` makes it anew"
         ) from error
     version = fields.integer("schema", minimum=1)
     if version not in READABLE_SCHEMAS:
