@@ -307,7 +307,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch, tmp_path):
             open_chat(f"transformers:{spec}")
     chat = open_chat(f"transformers:org/model@{commit}")
     assert commit in chat.version and chat.name == "transformers:org/model@0123456789ab"
-    with pytest.raises(AutofocusError, match="not in the local cache"):
+    with pytest.raises(AutofocusError, match="in the local cache"):
         chat.complete("s", "t", [], {})
 
 
@@ -324,11 +324,15 @@ def test_a_model_in_the_cache_is_taken_from_there(folders, monkeypatch, tmp_path
     chat = open_chat("transformers:org/tiny,local_files_only=yes,max_tokens=16")
     assert chat.name == f"transformers:org/tiny@{commit[:12]}"
     assert chat.complete("s", "t", [], {}).completion_tokens == 16
+    (repository / "snapshots" / commit / "model.safetensors").rename(tmp_path / "away")
+    with pytest.raises(AutofocusError, match="not whole"):  # other options, so that it is not warm
+        open_chat("transformers:org/tiny,local_files_only=yes,dtype=float32").complete("s", "t", [], {})
 
 
 @pytest.mark.parametrize(
     "spec",
     ["transformers:../..//x", "transformers:/no/such/folder", "transformers:a b", "transformers:org/model/more",
+     "transformers:org/mo--del", "transformers:model.",
      "transformers:m,device=gpu", "transformers:m,dtype=int8", "transformers:m,trust_remote_code=yes"],
 )  # fmt: skip
 def test_wrong_specs(spec):

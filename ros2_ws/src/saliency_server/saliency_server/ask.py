@@ -111,9 +111,10 @@ class Asker:
         """
         begun_s = time.monotonic()
         tally = _Tally()
-        problem, notes = "", ()
+        problem, notes = "interrupted", ()
         try:
             answer = self._try(question, tally, begun_s + self.deadline_s)
+            problem = ""
             notes = answer.notes if isinstance(answer, Answer) else ()
             return answer
         except AutofocusError as error:

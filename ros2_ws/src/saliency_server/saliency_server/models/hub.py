@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -143,44 +144,52 @@ def _commit(where: str, model: str, revision: str, offline: bool) -> str:
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.utils import httpx
 
-    cached = try_to_load_from_cache(model, "config.json", revision=revision)
-    if isinstance(cached, str):
-        return Path(cached).parent.name
     try:
+        cached = try_to_load_from_cache(model, "config.json", revision=revision)
+        if isinstance(cached, str):
+            return Path(cached).parent.name
         if offline or constants.HF_HUB_OFFLINE:
             raise OSError("it may not be asked (local_files_only, HF_HUB_OFFLINE)")
         commit = HfApi().model_info(model, revision=revision, timeout=10).sha
-    except (OSError, httpx.HTTPError) as error:
+    except (OSError, ValueError, httpx.HTTPError) as error:
         raise _not_here(where, model, revision, error) from error
     return str(commit)
 
 
 def _download(ref: ModelRef) -> Path:
     """The folder of a hub's model, from the local cache or, once, from the hub."""
-    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
     from huggingface_hub.utils import httpx
 
-    where = f"model {ref.name}"
+    cached = try_to_load_from_cache(ref.model, "config.json", revision=ref.revision)
+    if isinstance(cached, str) and _complete(Path(cached).parent):
+        return Path(cached).parent
     try:
-        folder = Path(snapshot_download(ref.model, revision=ref.revision, local_files_only=True))
-        if any(folder.glob("*.safetensors")) and (folder / "config.json").is_file():
-            return folder
-    except OSError as error:
         if ref.offline or constants.HF_HUB_OFFLINE:
-            raise _not_here(where, ref.model, ref.revision, error) from error
-    try:
+            raise OSError("it may not be asked (local_files_only, HF_HUB_OFFLINE)")
         # Asked first because it fails at once where there is no hub; a download would try for minutes.
         HfApi().model_info(ref.model, revision=ref.revision, timeout=10)
         return Path(
             snapshot_download(ref.model, revision=ref.revision, allow_patterns=FILES, ignore_patterns="*/*.safetensors")
         )
     except (OSError, httpx.HTTPError) as error:
-        raise _not_here(where, ref.model, ref.revision, error) from error
+        raise _not_here(f"model {ref.name}", ref.model, ref.revision, error) from error
+
+
+def _complete(folder: Path) -> bool:
+    """Whether all weights are there: those of the index, or those in one file."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, LookupError):
+        names = {"model.safetensors"}
+    return all((folder / str(name)).is_file() for name in names)
 
 
 def _not_here(where: str, model: str, revision: str, error: Exception) -> AutofocusError:
     return AutofocusError(
-        where, f"{model}@{revision} is not in the local cache, and the hub gives: {' '.join(str(error).split())[:200]}",
+        where,
+        f"{model}@{revision} is not, or not whole, in the local cache; the hub: {' '.join(str(error).split())[:200]}",
         "a model in the cache, a hub that can be reached, or a folder with config.json and *.safetensors",
         f"where there is a network: hf download {model} --revision {revision}; "
         "then copy the cache (HF_HOME), or name the folder instead",
