@@ -38,7 +38,8 @@ class Verb:
 
 VERBS = {
     "record": Verb("demo_recorder.console_node:main", "record demonstrations, with a screen in the terminal"),
-    "episodes": Verb("autofocus_cli.episodes:main", "list, show and check recorded episodes"),
+    "teleop": Verb("autofocus_cli.teleop:main", "move the robot by leader arm, gamepad or keyboard, through the guard"),
+    "episodes": Verb("autofocus_cli.episodes:main", "list, show, check, recover and trim recorded episodes"),
     "annotate": Verb("saliency_server.annotate:main", "find what matters in recorded episodes"),
     "train": Verb("autofocus_training.train:main", "train a policy on annotated episodes"),
     "export": Verb("autofocus_training.export:main", "write a policy file (TorchScript) from a checkpoint"),
