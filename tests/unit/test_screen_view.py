@@ -131,10 +131,37 @@ def test_what_to_do_depends_on_whose_recorder_it_is():
 
 
 def test_the_banner_says_when_it_will_stop_and_what_is_awaited():
-    assert "stops by itself at 01:00, in 48 s" in banner(Snapshot(status=recording(12.3, max_duration_s="60"))).captions
+    assert "stops by itself at 01:00 (in 48 s)" in banner(Snapshot(status=recording(max_duration_s="60"))).captions[0]
     assert banner(Snapshot(status=status(), pending="start")).captions[0].startswith("start: waiting")
     assert "success (s) or failure (f)?" in banner(Snapshot(status=stopped())).captions[0]
     assert "?" not in banner(Snapshot(status=stopped(last_outcome="success"))).captions[0]
+
+
+def test_a_recording_shows_the_verdict_to_come():
+    """A camera lost every fourth image for a whole morning under a green RECORDING, because each was only `missing`."""
+    streams = [stream_row(STATE, 100, 100, count=738), stream_row(IMAGE, 29, 30, count=75, missing=24)]
+    made = banner(Snapshot(status=status(streams, state="recording", episode="lift_1")))
+    assert (made.tone, made.captions[1]) == (Tone.BAD, f"{IMAGE}: 24 messages missing")
+    streams[0] = dataclasses.replace(stream_row(STATE, 100, 100, 1, count=738), message="99.0 Hz, 1 lost")
+    made = banner(Snapshot(status=status(streams, state="recording", episode="lift_1")))
+    assert made.captions[1].endswith("; and 1 more stream")
+    lines = table(*streams, recording=True)
+    assert text(lines[1:2]).startswith("▲ /joint") and text(lines[3:]).startswith("✗ …a/color/image_raw")
+    assert "●" in text(table(streams[1])[1:2])  # the episode is over, the camera is well
+    assert "and 2 more, 2 with a problem" in text(table(*streams, recording=True, height=2))
+    # What nobody expects at a rate is not judged, and three intervals are no statistics.
+    unjudged = stream_row("/extra", 5, None, count=100, missing=50, longest_gap_ms=9000, jitter_ms=500)
+    young = stream_row(STATE, 100, 100, count=3, jitter_ms=80)
+    assert banner(Snapshot(status=status([unjudged, young], state="recording"))).tone is Tone.GOOD
+
+
+def test_the_last_verdict_takes_one_line_while_the_next_episode_is_recorded():
+    last = dict(last_grade="bad", last_episode="lift_1", last_reasons="one: 61 missing; two: a gap")
+    lines = message_lines(Snapshot(status=recording(**last), events=("10:15:02 gap",)), 60)
+    assert text(lines).splitlines() == ["  10:15:02 gap", "   bad  last: lift_1: one: 61 missing"]
+    lines = message_lines(Snapshot(status=stopped("bad", last["last_reasons"]), events=("10:15:02 gap",)), 60)
+    rows = [row.strip() for row in text(lines).splitlines()]
+    assert rows[1:] == ["- one: 61 missing", "- two: a gap", "10:15:02 gap"]
 
 
 def test_large_letters_are_rectangles_and_fall_back_to_plain_text():
@@ -162,7 +189,7 @@ def test_a_stream_is_coloured_by_the_quality_rules():
     assert tone_of(slow, "27.0") is Tone.WARN
     assert tone_of(table(stream_row(IMAGE, 20.0, 30, count=1000)), "20.0") is Tone.BAD
     few = table(stream_row(STATE, 100, 100, count=1000, lost=3))
-    assert tone_of(few[1:], "3") is Tone.WARN  # allowed by the rules, and still shown
+    assert tone_of(few[1:], "3") is Tone.STRONG  # allowed by the rules, and still shown
     assert tone_of(table(stream_row(STATE, 100, 100, count=1000, missing=88))[1:], "88") is Tone.BAD
     gap = table(stream_row(STATE, 100, 100, count=1000, longest_gap_ms=2034))
     assert tone_of(gap, "2.0 s") is Tone.BAD
@@ -278,7 +305,7 @@ def test_the_picture_is_as_high_as_the_terminal(now, width, height):
     made = picture(Snapshot(status=now, events=("one", "two", "three", "four")), width, height)
     rows = sum(len(lines) for name, lines in made.parts.items() if name != "message") + made.message_rows
     assert rows == height or height < 24
-    assert made.message_rows == len(made.parts["message"]) or len(made.parts["streams"]) <= 4
+    assert made.message_rows == len(made.parts["message"]) or len(made.parts["streams"]) <= 6
 
 
 def test_the_data_rate_is_that_of_the_last_seconds_and_is_kept():

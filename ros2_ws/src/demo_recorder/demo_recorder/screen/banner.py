@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 from demo_recorder.screen.bigtext import big
-from demo_recorder.screen.parts import FILLED, MARGIN, Line, Piece, Tone, clock, line, span_s, wrapped
+from demo_recorder.screen.live import LEVELS, troubles, worst
+from demo_recorder.screen.parts import FILLED, INKS, MARGIN, Line, Piece, Tone, clock, line, span_s, wrapped
 from demo_recorder.screen.snapshot import Link, Snapshot
 from demo_recorder.screen.status import Level
 
-LEVEL_TONES = {Level.OK: Tone.GOOD, Level.WARN: Tone.WARN, Level.ERROR: Tone.BAD, Level.STALE: Tone.BAD}
 GRADE_TONES = {"good": Tone.GOOD, "usable": Tone.WARN, "bad": Tone.BAD}
 
 
@@ -33,11 +33,15 @@ def banner(snapshot: Snapshot) -> Banner:
     # Of an episode that is over, what matters is below; the recorder's own words are for what goes on, or is wrong.
     captions = [status.message] if status.level is not Level.OK or status.state in ("idle", "countdown") else []
     if status.state == "recording":
-        captions = captions or [status.episode]
+        tone, what = troubles(status.streams, snapshot.rules)
+        limit = ""
         if status.max_duration_s is not None:
             left_s = max(status.max_duration_s - status.elapsed_s, 0.0)
-            captions.append(f"stops by itself at {clock(status.max_duration_s, tenths=False)}, in {left_s:.0f} s")
-        made = Banner(f"recording {clock(status.elapsed_s)}", (), LEVEL_TONES[status.level], filled=True)
+            limit = f", stops by itself at {clock(status.max_duration_s, tenths=False)} (in {left_s:.0f} s)"
+        captions = [status.episode + limit, what or (status.message if status.level is not Level.OK else "")]
+        tone = worst(LEVELS[status.level], tone)
+        tone = Tone.GOOD if tone is Tone.PLAIN else tone
+        made = Banner(f"recording {clock(status.elapsed_s)}", (), tone, filled=True)
     elif status.state == "countdown":
         made = Banner(f"starts in {max(math.ceil(status.countdown_s), 1)}", (), Tone.ACTIVE, filled=True)
     elif status.state == "stopped":
@@ -48,7 +52,7 @@ def banner(snapshot: Snapshot) -> Banner:
     elif status.state == "discarded":
         made = Banner("discarded", (), Tone.PLAIN)
     else:
-        made = Banner("idle", (), Tone.PLAIN if status.level is Level.OK else LEVEL_TONES[status.level])
+        made = Banner("idle", (), LEVELS[status.level])
     if snapshot.pending:
         captions[:0] = [f"{snapshot.pending}: waiting for the recorder's answer"]
     return Banner(made.large, tuple(caption for caption in captions if caption), made.tone, made.filled)
@@ -84,12 +88,7 @@ def banner_lines(made: Banner, width: int) -> list[Line]:
     texts = ["", *big(made.large, width - 2 * len(MARGIN)), *(row[0].text for row in captions)]
     if made.filled:
         return [line(Piece((MARGIN + text).ljust(width), FILLED[made.tone])) for text in [*texts, ""]]
-    tones = [made.tone if made.tone is not Tone.PLAIN else Tone.STRONG] * (len(texts) - len(captions))
-    tones += [Tone.PLAIN] * len(captions)
-    return [line(MARGIN, Piece(text, tone)) for text, tone in zip(texts, _letters(tones))]
-
-
-def _letters(tones: list[Tone]) -> list[Tone]:
-    """Large letters are their own ink: a badge's background would fill the blocks' gaps."""
-    inks = {Tone.WARN: Tone.INK_WARN, Tone.BAD: Tone.INK_BAD}
-    return [inks.get(tone, tone) for tone in tones]
+    # Large letters are their own ink: a badge's background would fill the blocks' gaps.
+    ink = Tone.STRONG if made.tone is Tone.PLAIN else INKS.get(made.tone, made.tone)
+    tones = [ink] * (len(texts) - len(captions)) + [Tone.PLAIN] * len(captions)
+    return [line(MARGIN, Piece(text, tone)) for text, tone in zip(texts, tones)]

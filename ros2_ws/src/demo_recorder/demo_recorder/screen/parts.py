@@ -34,6 +34,9 @@ FILLED = {
     Tone.ACTIVE: Tone.FILLED_ACTIVE,
 }
 
+#: The same for large letters, bars and marks; what is well is green there.
+INKS = {Tone.PLAIN: Tone.GOOD, Tone.WARN: Tone.INK_WARN, Tone.BAD: Tone.INK_BAD}
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -83,6 +86,11 @@ def wrapped(text: str, width: int, tone: Tone = Tone.PLAIN, first: str = "", res
 def shorten(text: str, width: int) -> str:
     """The end of `text` behind an ellipsis where it is longer than `width`: ends of paths tell them apart."""
     return text if len(text) <= width else "…" + text[len(text) - max(width - 1, 0) :]
+
+
+def shorten_end(text: str, width: int) -> str:
+    """The beginning of `text`, with an ellipsis where it is longer than `width`."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
 def clock(seconds: float, *, tenths: bool = True) -> str:

@@ -14,8 +14,10 @@ from demo_recorder.screen.view import footer_lines, message_lines, session_lines
 #: From this height on there is air between the parts, and more events.
 ROOMY_LINES = 30
 EVENTS, EVENTS_ROOMY = 3, 8
-#: What the streams and the messages have at least; a terminal of less than 80x24 cuts the last off.
-MIN_STREAM_LINES, MIN_MESSAGE_LINES = 3, 3
+#: What the streams and the messages have at least; a terminal of less than 80x24 cuts the last off. While recording
+#: the streams matter more.
+MIN_STREAM_LINES, MIN_STREAM_LINES_ROOMY, MIN_STREAM_LINES_RECORDING = 3, 6, 8
+MIN_MESSAGE_LINES = 3
 AIR: Line = ()
 
 
@@ -42,13 +44,17 @@ def picture(snapshot: Snapshot, width: int, height: int) -> Picture:
     room = height - sum(map(len, head.values())) - len(footer)
     if messages:
         room -= 1  # the line between streams and messages
-    rows = min(len(messages), max(room - MIN_STREAM_LINES, MIN_MESSAGE_LINES))
-    room = max(room - rows, 0)
     status, streams = snapshot.status, []
+    least = MIN_STREAM_LINES_ROOMY if roomy else MIN_STREAM_LINES
+    if status is not None:
+        least = min(MIN_STREAM_LINES_RECORDING if status.busy else least, len(status.streams) + 1)
+    rows = min(len(messages), max(room - least, MIN_MESSAGE_LINES))
+    room = max(room - rows, 0)
     if status is not None and room:
-        counts = status.state == "recording" or any(stream.count for stream in status.streams)
+        recording = status.state == "recording"
         streams = stream_lines(
-            status.streams, width - 1, room, snapshot.rules, counts=counts, live=snapshot.live is not None
+            status.streams, width - 1, room, snapshot.rules, counts=recording or status.state == "stopped",
+            recording=recording, live=snapshot.live is not None,
         )  # fmt: skip
     streams += [AIR] * (room - len(streams) + bool(messages))
     return Picture({**head, "streams": streams, "message": messages, "footer": footer}, rows)

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autofocus_core.schema import QualityRules, Threshold
+from autofocus_core.schema import QualityRules
 
-from demo_recorder.screen.parts import Line, Piece, Tone, bar, length, line, shorten, span_ms
+from demo_recorder.screen.live import SEVERITY, Grades, grade, trouble
+from demo_recorder.screen.parts import INKS, Line, Piece, Tone, bar, length, line, shorten, span_ms
 from demo_recorder.screen.status import Level, Stream
 
 BAR_COLUMNS = 6
-#: A stream is silent for too long after two periods and this: the recorder's own rule for a gap.
-STALL_MARGIN_MS = 100.0
 MARKS = {
-    Level.OK: Piece("●", Tone.GOOD),
-    Level.WARN: Piece("▲", Tone.WARN),
-    Level.ERROR: Piece("✗", Tone.BAD),
-    Level.STALE: Piece("?", Tone.MUTED),
+    Tone.PLAIN: Piece("●", Tone.GOOD),
+    Tone.WARN: Piece("▲", Tone.INK_WARN),
+    Tone.BAD: Piece("✗", Tone.INK_BAD),
 }
 #: Columns for the topic: at least, and before anything is added to the columns that are always there.
 MIN_TOPIC_COLUMNS, GOOD_TOPIC_COLUMNS = 12, 32
@@ -49,36 +47,37 @@ COLUMNS = (
 RATE = Column("Hz / expected", BAR_COLUMNS + 13)
 
 
-def graded(value: float, threshold: Threshold) -> Tone:
-    """PLAIN, WARN or BAD by the task's rules: what the verdict will say of this figure."""
-    if value <= threshold.good:
-        return Tone.PLAIN
-    return Tone.WARN if value <= threshold.usable else Tone.BAD
-
-
 def stream_lines(
-    streams: Sequence[Stream], width: int, height: int, rules: QualityRules, *, counts: bool, live: bool = True
+    streams: Sequence[Stream],
+    width: int,
+    height: int,
+    rules: QualityRules,
+    *,
+    counts: bool,
+    recording: bool = False,
+    live: bool = True,
 ) -> list[Line]:
     """A heading and the streams on at most `height` lines of `width` columns.
 
     Where there are more streams than lines, those with a problem and those that are required come first, and the
     last line says what is not shown; where there are fewer, what the recorder says of a problem is below its stream.
-    `counts`: whether there is an episode that the counts belong to. `live`: False for figures of a recorder that does
-    not answer any more.
+    `counts`: whether there is an episode that the counts belong to. `recording`: it is still being recorded, so that a
+    mark tells of its figures, too; afterwards it is that of the stream now. `live`: False for figures of a recorder
+    that does not answer any more.
     """
     columns, topic_columns = _columns(width)
-    shown = _chosen(streams, height - 1)
+    tones = [trouble(stream, rules, recording=counts) for stream in streams]
+    shown = _chosen(streams, height - 1, tones)
     lines = [_heading(columns, topic_columns)]
     details = height - 1 - len(streams) >= sum(bool(_detail(stream)) for stream in streams)
-    for stream in shown:
-        lines.append(_row(stream, columns, topic_columns, rules, counts))
+    for stream in (streams[k] for k in shown):
+        lines.append(_row(stream, columns, topic_columns, rules, counts, recording))
         if details and _detail(stream):
             lines.append(line(Piece(f"    {_detail(stream)}"[:width], Tone.MUTED)))
     if len(shown) < len(streams):
-        hidden = [stream for stream in streams if stream not in shown]
-        troubled = sum(stream.level is not Level.OK for stream in hidden)
-        text = f"  and {len(hidden)} more" + (f", {troubled} with a problem" if troubled else ", all well")
-        lines.append(line(Piece(text, Tone.WARN if troubled else Tone.MUTED)))
+        troubled = sum(tones[k] is not Tone.PLAIN for k in range(len(streams)) if k not in shown)
+        text = f"and {len(streams) - len(shown)} more" + (f", {troubled} with a problem" if troubled else ", all well")
+        lines.append(line("  ", Piece(text, Tone.WARN if troubled else Tone.MUTED)))
     if not live:
         lines = [tuple(Piece(piece.text, Tone.MUTED) for piece in row) for row in lines]
     return lines
@@ -96,12 +95,12 @@ def _columns(width: int) -> tuple[list[Column], int]:
     return found
 
 
-def _chosen(streams: Sequence[Stream], room: int) -> list[Stream]:
+def _chosen(streams: Sequence[Stream], room: int, tones: Sequence[Tone]) -> list[int]:
+    """Which streams are shown on `room` lines, one of which may be for what is not."""
     if len(streams) <= room:
-        return list(streams)
-    by_need = sorted(streams, key=lambda stream: (stream.level is Level.OK, not stream.required))
-    wanted = by_need[: max(room - 1, 0)]
-    return [stream for stream in streams if stream in wanted]
+        return list(range(len(streams)))
+    by_need = sorted(range(len(streams)), key=lambda k: (-SEVERITY.index(tones[k]), not streams[k].required))
+    return sorted(by_need[: max(room - 1, 0)])
 
 
 def _heading(columns: Sequence[Column], topic_columns: int) -> Line:
@@ -110,18 +109,20 @@ def _heading(columns: Sequence[Column], topic_columns: int) -> Line:
 
 
 def _row(
-    stream: Stream, columns: Sequence[Column], topic_columns: int, rules: QualityRules, counts: bool
+    stream: Stream, columns: Sequence[Column], topic_columns: int, rules: QualityRules, counts: bool, recording: bool
 ) -> Line:
     tone = Tone.PLAIN if stream.publishers else Tone.MUTED
     topic = Piece(shorten(stream.topic, topic_columns - 1).ljust(topic_columns), tone)
-    mark = MARKS[stream.level] if stream.publishers or stream.level is not Level.OK else Piece("·", Tone.MUTED)
+    state = trouble(stream, rules, recording=recording)
+    mark = MARKS[state] if stream.publishers or state is not Tone.PLAIN else Piece("·", Tone.MUTED)
     head = (mark, Piece(" "), topic)
     if not stream.publishers and not stream.count:
         text = "nobody publishes it" + ("" if stream.required else "; recorded if somebody does")
         return (*head, Piece(text, Tone.BAD if stream.required else Tone.MUTED))
-    figures = _figures(stream, rules) if counts else {}
-    figures["silent"] = _silent(stream)
-    pieces = [*head, *_rate(stream, rules)]
+    grades = grade(stream, rules)
+    figures = _figures(stream, grades) if counts else {}
+    figures["silent"] = _silent(stream, grades.silent)
+    pieces = [*head, *_rate(stream, grades.rate)]
     for column in columns:
         pieces += _right(figures.get(column.heading, Piece("")), column.width)
     return tuple(pieces)
@@ -132,20 +133,13 @@ def _detail(stream: Stream) -> str:
     return stream.message if stream.level is not Level.OK and stream.publishers else ""
 
 
-def _figures(stream: Stream, rules: QualityRules) -> dict[str, Piece]:
+def _figures(stream: Stream, grades: Grades) -> dict[str, Piece]:
     """What is known of the episode, by column."""
-    period_ms = None if stream.expected_rate_hz is None else 1000.0 / stream.expected_rate_hz
-    due = max(stream.count + stream.drops, 1)
-    drops = graded(stream.drops / due, rules.missing_share)
     # A drop that the rules allow is still one: it is never shown as if nothing had been.
-    drops = Tone.WARN if stream.drops and drops is Tone.PLAIN else drops
-    gap = Tone.PLAIN if period_ms is None else graded(stream.longest_gap_ms / period_ms, rules.longest_gap_periods)
-    jitter = Tone.PLAIN if period_ms is None else graded(stream.jitter_ms / period_ms, rules.jitter_share)
+    drops = Tone.STRONG if stream.drops and grades.drops is Tone.PLAIN else grades.drops
     latency = Piece("-", Tone.MUTED)
     if stream.latency_p50_ms is not None and stream.latency_p99_ms is not None:
-        text = f"{stream.latency_p50_ms:.0f}/{stream.latency_p99_ms:.0f}"
-        latency = Piece(text, graded(stream.latency_p99_ms, rules.latency_ms))
-    faults = graded(stream.stamp_faults / due, rules.stamp_fault_share)
+        latency = Piece(f"{stream.latency_p50_ms:.0f}/{stream.latency_p99_ms:.0f}", grades.latency)
     return {
         "msgs": Piece(str(stream.count)),
         "drops": _number(stream.drops, drops),
@@ -153,10 +147,10 @@ def _figures(stream: Stream, rules: QualityRules) -> dict[str, Piece]:
         "refused": _number(stream.refused, drops),
         "missing": _number(stream.missing, drops),
         "gaps": _number(stream.gaps, Tone.PLAIN),
-        "gap max": Piece(span_ms(stream.longest_gap_ms), gap),
-        "jitter": Piece(f"{stream.jitter_ms:.1f} ms", jitter),
+        "gap max": Piece(span_ms(stream.longest_gap_ms), grades.gap),
+        "jitter": Piece(f"{stream.jitter_ms:.1f} ms", grades.jitter),
         "latency ms": latency,
-        "faults": _number(stream.stamp_faults, faults),
+        "faults": _number(stream.stamp_faults, grades.faults),
     }
 
 
@@ -164,23 +158,19 @@ def _number(count: int, tone: Tone) -> Piece:
     return Piece(str(count), tone if count else Tone.MUTED)
 
 
-def _rate(stream: Stream, rules: QualityRules) -> Line:
+def _rate(stream: Stream, tone: Tone) -> Line:
     rate, expected = stream.rate_hz, stream.expected_rate_hz
     if expected is None:
         return tuple(_right(Piece(f"{rate:.1f}", Tone.PLAIN if rate else Tone.MUTED), RATE.width))
-    tone = graded(1.0 - rate / expected, rules.rate_deficit)
     figures = line(Piece(f"{rate:.1f}", tone), Piece(f" / {expected:g}", Tone.MUTED))
     gap = Piece(" " * max(RATE.width - BAR_COLUMNS - 1 - length(figures), 1))
-    return (gap, *figures, Piece(" "), *bar(rate / expected, BAR_COLUMNS, Tone.GOOD if tone is Tone.PLAIN else tone))
+    return (gap, *figures, Piece(" "), *bar(rate / expected, BAR_COLUMNS, INKS[tone]))
 
 
-def _silent(stream: Stream) -> Piece:
+def _silent(stream: Stream, tone: Tone) -> Piece:
     if stream.silent_ms is None:
         return Piece("-", Tone.MUTED)
-    stalled = stream.expected_rate_hz is not None and (
-        stream.silent_ms > 2000.0 / stream.expected_rate_hz + STALL_MARGIN_MS
-    )
-    return Piece(span_ms(stream.silent_ms), Tone.BAD if stalled else Tone.MUTED)
+    return Piece(span_ms(stream.silent_ms), Tone.MUTED if tone is Tone.PLAIN else tone)
 
 
 def _right(piece: Piece, width: int) -> Line:

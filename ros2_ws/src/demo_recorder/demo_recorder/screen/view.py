@@ -14,6 +14,7 @@ from demo_recorder.screen.parts import (
     length,
     line,
     shorten,
+    shorten_end,
     size,
     span_s,
     wrapped,
@@ -85,25 +86,31 @@ def _queue(status: Status) -> Line:
 
 
 def message_lines(snapshot: Snapshot, width: int) -> list[Line]:
-    """What has to be read: errors and refusals in full, left-overs, the last verdict with every reason, events."""
+    """What has to be read: errors and refusals in full, the last verdict with every reason, left-overs, events.
+
+    While the next episode is recorded, its events come first, and of the last verdict one line is enough.
+    """
     room = width - 2 * len(MARGIN)
-    rows: list[Line] = []
     status = snapshot.status
+    rows: list[Line] = []
     if snapshot.answer:
-        rows += [(Piece(MARGIN), *row) for row in _badge("refused", snapshot.answer, Tone.BAD, room)]
+        rows += _badge("refused", snapshot.answer, Tone.BAD, room)
+    events = [row for event in snapshot.events for row in wrapped(event, room, Tone.MUTED, rest=" " * 9)]
     if status is not None:
         if status.error:
-            rows += [(Piece(MARGIN), *row) for row in _badge("error", status.error, Tone.BAD, room)]
-        rows += [(Piece(MARGIN), *row) for row in _verdict(status, room)]
+            rows += _badge("error", status.error, Tone.BAD, room)
+        if status.busy:
+            rows += events
+        rows += _verdict(status, room)
         if status.interrupted:
             many = "recordings were" if status.interrupted > 1 else "recording was"
             text = f"{status.interrupted} {many} cut off: `autofocus episodes recover {status.output}`"
-            rows += [(Piece(MARGIN), *row) for row in _badge("left over", text, Tone.WARN, room)]
+            rows += _badge("left over", text, Tone.WARN, room)
     if snapshot.notice:
-        rows += [(Piece(MARGIN), *row) for row in wrapped(snapshot.notice, room)]
-    for event in snapshot.events:
-        rows += [(Piece(MARGIN), *row) for row in wrapped(event, room, Tone.MUTED, rest=" " * 9)]
-    return rows
+        rows += wrapped(snapshot.notice, room)
+    if status is None or not status.busy:
+        rows += events
+    return [(Piece(MARGIN), *row) for row in rows]
 
 
 def _badge(label: str, text: str, tone: Tone, width: int) -> list[Line]:
@@ -118,8 +125,11 @@ def _verdict(status: Status, width: int) -> list[Line]:
         return []
     outcome = f", {status.last_outcome}" if status.last_outcome in ("success", "failure") else ""
     text = f"{status.last_episode}{outcome}"
+    if status.busy:
+        first = f": {status.last_reasons[0]}" if status.last_reasons else ""
+        text = shorten_end(f"last: {text}{first}", width - len(status.last_grade) - 3)
     rows = _badge(status.last_grade, text, GRADE_TONES.get(status.last_grade, Tone.ACTIVE), width)
-    for reason in status.last_reasons:
+    for reason in () if status.busy else status.last_reasons:
         rows += wrapped(reason, width, first="- ", rest="  ")
     return rows
 
