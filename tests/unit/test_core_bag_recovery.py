@@ -244,6 +244,36 @@ def test_files_of_other_writers(tmp_path, options, whole):
     assert len(found) == 500 if whole else 200 < len(found) < 500
 
 
+def test_messages_that_are_compressed_one_by_one_are_given_plain(tmp_path):
+    """`ros2 bag record --compression-mode message`: what is whole of a damaged one must not come out as zstd frames."""
+    entries = samples.small_recording()
+    path = samples.foreign_bag(tmp_path / "bag", entries, "mcap", compress=True)
+    with open_bag(path) as bag:
+        expected = [(m.topic, m.receive_ns, m.raw) for m in bag.messages()]
+    (storage,) = path.glob("*.mcap")
+    storage.write_bytes(storage.read_bytes()[:-20])
+    with open_bag(path, allow_truncated=True) as bag:
+        assert bag.lossy
+        assert [(m.topic, m.receive_ns, m.raw) for m in bag.messages()] == expected
+    with open_bag(rebuild(path, tmp_path / "rebuilt").path) as bag:
+        assert [(m.topic, m.receive_ns, m.raw) for m in bag.messages()] == expected
+
+
+def test_unindexed_messages_that_are_out_of_order_are_read(tmp_path):
+    """`ros2 bag record --storage-preset-profile fastwrite` makes such files; rosbags refuses them."""
+    with (tmp_path / "x.mcap").open("wb") as stream:
+        writer = Writer(stream, use_chunking=False)
+        writer.start(profile="ros2", library="somebody else")
+        schema = writer.register_schema(samples.INT32, "ros2msg", definition(samples.INT32)[0].encode())
+        channel = writer.register_channel("/count", "cdr", schema)
+        for k in (3, 1, 2, 0, 4):
+            writer.add_message(channel, samples.T0_NS + k, samples.int32(k), 0)
+        writer.finish()
+    with open_bag(tmp_path / "x.mcap", allow_truncated=True) as bag:
+        assert not bag.lossy
+        assert [msg.data for _, msg in bag.decoded()] == [0, 1, 2, 3, 4]
+
+
 def test_a_bag_inside_a_message_is_not_taken_for_the_bag(tmp_path):
     """A message whose bytes are an MCAP: the search for the next chunk must not find the chunks in it."""
     inner = foreign(tmp_path / "inner.mcap", compression=CompressionType.NONE).read_bytes()

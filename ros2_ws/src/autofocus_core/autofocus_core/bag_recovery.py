@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autofocus_core.bag_writer import BagWriter
+from autofocus_core.bag_writer import MIN_FILE_BYTES, BagWriter
 from autofocus_core.bags import Bag, open_bag, storage_files
 from autofocus_core.errors import AutofocusError
 from autofocus_core.locks import locked
+from autofocus_core.mcap_parse import DamagedError
 from autofocus_core.messages import DISTROS
 from autofocus_core.recovered_reader import RecoveredReader, RecoveredTopic
 
@@ -43,6 +44,13 @@ def rebuild(
         reader = RecoveredReader(files)
         try:
             return Rebuilt(target, _write(reader, files, working, target, sidecars), tuple(reader.losses))
+        except DamagedError as error:
+            raise AutofocusError(
+                f"recording {working}",
+                str(error),
+                "files that nobody changes",
+                "stop what writes them; look at the disk",
+            ) from error
         finally:
             reader.close()
 
@@ -55,7 +63,7 @@ def _write(
     sidecars: Callable[[Bag], Mapping[str, str]],
 ) -> dict[str, int]:
     _remove_leftover(target.with_name(target.name + _SUFFIX), working)
-    limit = max(file.stat().st_size for file in files) if len(files) > 1 else None
+    limit = max(MIN_FILE_BYTES, *(file.stat().st_size for file in files)) if len(files) > 1 else None
     distro = reader.ros_distro if reader.ros_distro in DISTROS else None
     writer = BagWriter(target, reader.compression, distro, working_suffix=_SUFFIX, max_file_bytes=limit)
     try:

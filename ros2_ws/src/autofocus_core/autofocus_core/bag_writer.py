@@ -149,11 +149,9 @@ class BagWriter:
             raise AutofocusError(f"bag {self.path}", f"topic {topic}", ", ".join(self.counts), "call add_topic first")
         self._files.write(topic, raw_cdr, receive_ns, publish_ns)
 
-    def flush(self, *, sync: bool = False) -> None:
+    def flush(self) -> None:
         """Close the chunk in hand and give it to the system: from here on it survives the end of this process."""
         self._files.flush()
-        if sync:
-            self.sync()
 
     def sync(self) -> None:
         """Wait until all that was flushed is on the disk. May be called from another thread than write().

@@ -71,7 +71,7 @@ class Bag:
         self.path = path
         self._reader = reader
         self.losses = (*losses, *reader.losses) if isinstance(reader, RecoveredReader) else ()
-        self.lossy = isinstance(reader, RecoveredReader)
+        self.lossy = bool(self.losses)
         self.loss = "; ".join(self.losses)
         self.topics: dict[str, str] = {}
         self.counts: dict[str, int] = {}
@@ -220,6 +220,9 @@ def _open_damaged(path: Path, files: list[Path], complete: bool) -> Bag:
         reader = _whole_reader(path)
     except _READ_ERRORS as error:
         return Bag(path, recovered, [str(error)])
+    if not recovered.chunked:
+        reader.close()
+        return Bag(path, recovered)
     recovered.close()
     return Bag(path, reader)
 

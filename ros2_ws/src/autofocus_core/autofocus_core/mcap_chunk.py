@@ -59,6 +59,8 @@ class ChunkInHand:
 
     def add_message(self, channel: int, raw: bytes, log_ns: int, publish_ns: int) -> None:
         """Append a message, whose bytes are kept. Raises struct.error for a negative stamp, and changes nothing."""
+        if type(raw) is not bytes:
+            raw = bytes(raw)  # the caller may change it before it is written
         size = len(raw)
         head = _MESSAGE.pack(Opcode.MESSAGE, _MESSAGE_HEAD + size, channel, 0, log_ns, publish_ns)
         entries = self._entries.get(channel)

@@ -62,7 +62,8 @@ class Damage:
 
 @dataclass(slots=True)
 class Scan:
-    """What one file holds. `finished`: it has an end. `metadata`: newest text of the record `rosbag2`."""
+    """What one file holds. `finished`: it has an end. `metadata`: newest text of the record `rosbag2`. `chunked`: its
+    messages are in chunks."""
 
     path: Path
     blocks: list[Block] = field(default_factory=list)
@@ -71,6 +72,7 @@ class Scan:
     damages: list[Damage] = field(default_factory=list)
     finished: bool = False
     metadata: str = ""
+    chunked: bool = True
 
 
 def scan(path: Path) -> Scan:
@@ -143,7 +145,7 @@ class _Scanner:
             return self._chunk(offset)
         after = offset + RECORD.size + length
         if after > self._file.limit(offset):
-            return self._lost(offset, offset, f"no record fits here (opcode {opcode}, {length} bytes)")
+            return self._lost(offset, offset, f"a record of {length} bytes is cut off, or no record")
         try:
             return self._small_record(offset, opcode, after)
         except DamagedError as error:
@@ -241,6 +243,7 @@ class _Scanner:
         chunked = self.found.blocks or (summary and summary.statistics and summary.statistics.chunk_count)
         if not chunked:
             self.found.blocks = self._runs
+            self.found.chunked = not self._runs
             return
         for run in self._runs:
             self._damage(run.offset, "a message outside of the chunks, left out: another record that is damaged")

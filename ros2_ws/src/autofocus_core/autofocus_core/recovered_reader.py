@@ -5,6 +5,7 @@ Has the part of the rosbags reader's face that Bag uses.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import re
@@ -58,6 +59,7 @@ class RecoveredReader:
         self._scans = [scan(file) for file in files if file.stat().st_size]
         self._names = [_topics_of(found) for found in self._scans]  # {channel: topic}, by file
         self._handles: dict[int, int] = {}
+        self._zipped = _messages_are_compressed(self._scans)
         counts: Counter[RecoveredTopic] = Counter()
         self.losses = [f"{file.name}: it is empty" for file in files if not file.stat().st_size]
         self.losses += [f"{name} is missing" for name in _missing_numbers(files)]
@@ -85,6 +87,11 @@ class RecoveredReader:
         self.start_time = min(block.start_ns for found in self._scans for block in found.blocks if block.counts)
         self.end_time = max(block.end_ns for found in self._scans for block in found.blocks if block.counts) + 1
         self._connections = {topic: self._connection(number, topic) for number, topic in enumerate(self.topics, 1)}
+
+    @property
+    def chunked(self) -> bool:
+        """Whether all messages are in chunks; rosbags reads others only if they were written by receive stamp."""
+        return all(found.chunked for found in self._scans)
 
     @property
     def compression(self) -> str:
@@ -146,9 +153,12 @@ class RecoveredReader:
         if len(plain) != block.size:
             raise DamagedError(f"{self._scans[file].path.name}: changed while it was read")
         return [
-            (log_ns, number, offset, channels[channel], publish_ns, plain[offset : offset + size])
+            (log_ns, number, offset, channels[channel], publish_ns, self._unzip(plain[offset : offset + size]))
             for channel, log_ns, publish_ns, offset, size in messages(plain, channels)
         ]
+
+    def _unzip(self, raw: bytes) -> bytes:
+        return plain_bytes(raw, "zstd", 0, 0) if self._zipped else raw
 
     def _connection(self, number: int, topic: RecoveredTopic) -> Connection:
         return Connection(
@@ -202,6 +212,17 @@ def _missing_numbers(files: Sequence[Path]) -> list[str]:
         for number in range(max(numbers))
         if number not in numbers
     ]
+
+
+def _messages_are_compressed(scans: list[Scan]) -> bool:
+    """Whether each message is a zstd frame (`ros2 bag record --compression-mode message`)."""
+    texts = [found.metadata for found in scans]
+    for folder in {found.path.parent for found in scans}:
+        with contextlib.suppress(OSError):
+            texts.append((folder / "metadata.yaml").read_text(errors="replace"))
+    return any(
+        re.search(r"^\s*compression_mode: [^\w\n]*message", text, re.MULTILINE | re.IGNORECASE) for text in texts
+    )
 
 
 def _distro(scans: list[Scan]) -> str:
