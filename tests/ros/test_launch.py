@@ -67,7 +67,10 @@ def test_colcon_builds_every_package(workspace):
                            check=True, capture_output=True, text=True).stdout
     assert where.startswith(str(folder / "install"))
     assert (folder / "install/autofocus_policy/share/autofocus_policy/launch/run.launch.py").is_file()
-    assert (folder / "install/autofocus_sim/share/autofocus_sim/config/sim_arm.yaml").is_file()
+    for file in ("sim_arm.yaml", "sim_arm.xml"):
+        assert (folder / "install/autofocus_sim/share/autofocus_sim/config" / file).is_file()
+    for file in ("leader.yaml", "gamepad.yaml", "keyboard.yaml", "buttons.yaml"):
+        assert (folder / "install/demo_recorder/share/demo_recorder/config" / file).is_file()
 
 
 def ros2_launch(spawn, env, *argv):
@@ -122,3 +125,59 @@ def test_run_launch_ends_with_the_remedy_where_the_policy_is_missing(workspace, 
     output = launch.output_path.read_text()
     assert "nothing there" in output and "autofocus export" in output
     assert re.search(r"policy-\d+\]: process has died .*exit code 2", output), output
+
+
+def record_arguments(output, **more):
+    config = ROOT / "ros2_ws/src/autofocus_sim/config"
+    values = {"robot": config / "sim_arm.yaml", "task": config / "lift.yaml", "output": output, **more}
+    return [ROOT / "launch/record.launch.py", *(f"{name}:={value}" for name, value in values.items())]
+
+
+@needs_launch
+@needs_colcon
+@pytest.mark.slow
+@pytest.mark.timeout(420)
+def test_record_launch_starts_a_session_that_a_leader_leads(workspace, ros_node, spawn, tmp_path, wait_until):
+    """The simulated cell, guard, recorder, leader and buttons from one file: the arm goes where the leader is."""
+    from sensor_msgs.msg import JointState
+    from std_srvs.srv import Trigger
+
+    states = []
+    ros_node.create_subscription(JointState, "/joint_states", lambda m: states.append(np.array(m.position)), 10)
+    leader = ros_node.create_publisher(JointState, "/leader/joint_states", 10)
+    names, home = list(files.SIM_ROBOT.joint_names), np.array(files.SIM_ROBOT.start.pose)
+
+    def lead() -> None:
+        message = JointState(name=names, position=[home[0] + 0.3, *home[1:5], 0.5])
+        message.header.stamp = ros_node.get_clock().now().to_msg()
+        leader.publish(message)
+
+    ros_node.create_timer(0.02, lead)
+    clients = {name: ros_node.create_client(Trigger, name) for name in
+               ("/command_guard/arm", "/demo_recorder/start", "/demo_recorder/stop", "/leader/engage")}
+    config = ROOT / "ros2_ws/src/demo_recorder/config"
+    launch = ros2_launch(spawn, workspace[1], *record_arguments(
+        tmp_path / "out", camera="sim", teleop="leader", teleop_config=config / "leader.yaml",
+        buttons=config / "buttons.yaml"))
+    for name, client in clients.items():
+        wait_until(client.service_is_ready, 120, name)
+    wait_until(lambda: states and ros_node.count_subscribers("/joy"), 60, "joint states, and who listens to buttons")
+
+    def arrived() -> bool:  # as a person would: on a busy machine the guard may stop for a late process
+        clients["/command_guard/arm"].call_async(Trigger.Request())
+        time.sleep(0.5)
+        return abs(states[-1][0] - home[0] - 0.3) < 0.02
+
+    wait_until(arrived, 120, f"the arm at the leader's pose; it is at {states[-1]}")
+    assert launch.poll() is None
+
+
+@needs_launch
+@needs_colcon
+@pytest.mark.slow
+def test_record_launch_ends_with_the_remedy_where_the_leader_is_not_described(workspace, spawn, tmp_path):
+    launch = ros2_launch(spawn, workspace[1], *record_arguments(tmp_path / "out", teleop="leader"))
+    launch.wait(120)
+    output = launch.output_path.read_text()
+    assert "leader YAML" in output and "-p teleop:=PATH" in output
+    assert re.search(r"leader-\d+\]: process has died .*exit code 2", output), output
