@@ -79,7 +79,7 @@ def test_f05_flipped_bit(tmp_path, compression):
     rng = random.Random(6)
     flips = detected = named = 0
     for part, offsets in places(data).items():
-        for position in rng.choices(offsets, k=40 if part == "chunk: data" else 7):
+        for position in rng.choices(offsets, k=80 if part == "chunk: data" else 14):
             damaged = bytearray(data)
             damaged[position] ^= 1 << rng.randrange(8)
             storage.write_bytes(damaged)
@@ -132,7 +132,7 @@ def test_f05_flipped_bit_in_a_killed_recording(tmp_path, compression):
     for part, offsets in places(data).items():
         if not part.startswith(("chunk", "message index")):
             continue
-        for position in rng.choices(offsets, k=30 if part == "chunk: data" else 6):
+        for position in rng.choices(offsets, k=50 if part == "chunk: data" else 10):
             damaged = bytearray(data)
             damaged[position] ^= 1 << rng.randrange(8)
             storage.write_bytes(damaged)

@@ -49,7 +49,7 @@ def rebuild(
                 f"recording {working}",
                 str(error),
                 "files that nobody changes",
-                "stop what writes them; look at the disk",
+                "stop what writes them, look at the disk",
             ) from error
         finally:
             reader.close()
