@@ -217,9 +217,10 @@ def test_counts_are_shown_only_where_there_is_an_episode_they_belong_to():
 
 
 def test_what_the_recorder_says_of_a_problem_is_below_its_stream_where_there_is_room():
-    row = dataclasses.replace(stream_row(IMAGE, 20, 30, 2), message="silent for 2034 ms")
-    assert "    silent for 2034 ms" in text(table(row, stream_row(STATE, 100, 100), height=4)).splitlines()
-    assert "silent for" not in text(table(row, stream_row(STATE, 100, 100), height=3))
+    row = dataclasses.replace(stream_row(IMAGE, 20, 30, 2), message="3 could not be handled")
+    assert "    3 could not be handled" in text(table(row, stream_row(STATE, 100, 100), height=4)).splitlines()
+    assert "handled" not in text(table(row, stream_row(STATE, 100, 100), height=3))
+    assert "silent for" not in text(table(dataclasses.replace(row, message="silent for 2034 ms")))  # has its column
     assert "could not" not in text(table(dataclasses.replace(stream_row(STATE, 100, 100), message="could not")))
 
 

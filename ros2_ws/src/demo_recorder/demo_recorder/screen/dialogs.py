@@ -16,24 +16,24 @@ LOG_PERIOD_S = 1.0
 LOG_LINES = 400
 
 HELP = """\
-space    start an episode, or stop the running one (also cancels a countdown)
-s  f     success, failure: ends the running episode; afterwards it changes the last one
-d        discard: the running episode at once, the last one after a question
-         (discarded episodes are moved to .discarded/, never deleted)
+space    start an episode, stop the running one, cancel a countdown
+s  f     success, failure: ends the running episode, or changes the last
+d        discard: the running episode at once, the last after a question
+         (moved to .discarded/, never deleted)
 n        a note on the running or the last episode
-m        sound: one bell at the start, two at the stop, three for a bad episode or a lost recorder
-l        log of the recorder              up, down    scroll what does not fit
+m        sound: one bell at the start, two at the stop, three for a bad
+         episode and for a recorder that is lost
+l        log of the recorder        up, down  scroll what does not fit
 q        quit: a running recording is finished and kept
 
-Hz       messages per second over the last two seconds, against what the robot YAML expects
-drops    messages that are not in the episode: lost on the way and refused by a full queue,
-         or missing by their stamps where that is more
-gap max  longest time between two header stamps          jitter  deviation of those times
-latency  from header stamp to receipt: median / 99 %     faults  stamps zero, double, backwards, future
-silent   since the last message
+Hz       messages per second of late, and what the robot YAML expects
+drops    messages not in the episode: lost and refused, or missing by
+         their stamps where that is more
+gap max  longest time between two stamps      jitter  their deviation
+latency  stamp to receipt, median/99 %        silent  since the last one
 
-Yellow and red are where the task's quality rules put them: yellow makes the episode
-usable at best, red makes it bad. Wider terminals show more columns."""
+Yellow, red: the task's quality rules, of which the verdict will say
+usable, bad. A wider terminal shows more columns.       esc: back"""
 
 
 class Question(ModalScreen[bool]):
@@ -84,7 +84,7 @@ class Help(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The text, which scrolls on a small terminal."""
         with VerticalScroll(classes="box wide"):
-            yield Static(Content(HELP + "\n\nesc: back"))
+            yield Static(Content(HELP))
 
 
 class Log(ModalScreen[None]):

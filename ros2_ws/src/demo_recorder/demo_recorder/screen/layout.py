@@ -14,7 +14,7 @@ Screen { layout: vertical; overflow: hidden; }
 Block { height: auto; width: 100%; text-wrap: nowrap; text-overflow: clip; }
 #messages { height: auto; scrollbar-size-vertical: 1; }
 #footer { dock: bottom; }
-ModalScreen { align: center middle; background: ansi_default; }
+ModalScreen { align: center middle; background: transparent; }
 .box { width: auto; max-width: 96%; height: auto; max-height: 96%; border: round ansi_default; padding: 0 1; }
 .box.warn { border: heavy ansi_red; padding: 1 2; }
 .box Static { width: auto; }

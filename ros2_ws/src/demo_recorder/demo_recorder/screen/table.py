@@ -129,8 +129,9 @@ def _row(
 
 
 def _detail(stream: Stream) -> str:
-    """What the recorder says of a stream in trouble, where its row does not say it all."""
-    return stream.message if stream.level is not Level.OK and stream.publishers else ""
+    """What the recorder says of a stream in trouble, where its row does not say it already."""
+    told = not stream.publishers or stream.message.startswith("silent")
+    return "" if told or stream.level is Level.OK else stream.message
 
 
 def _figures(stream: Stream, grades: Grades) -> dict[str, Piece]:
