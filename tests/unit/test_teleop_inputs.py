@@ -15,7 +15,7 @@ from demo_recorder.teleop.jog import Mode
 from demo_recorder.teleop.joystick import Device, JoystickState
 from demo_recorder.teleop.keyboard import Keyboard, KeyboardConfig, help_text, load_keyboard
 from demo_recorder.teleop.keys import KeyParser
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from teleop_robot import ROBOT, TELEOP_CONFIG
 
@@ -121,6 +121,7 @@ def test_another_pad_or_a_broken_one_moves_nothing(axes, buttons, said):
     assert "let it go" in pad.problem
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(width=32), min_size=0, max_size=10), st.lists(st.integers(-1, 2), min_size=0, max_size=12))
 def test_whatever_the_pad_says_commands_are_shares(axes, buttons):
     pad = Pad()
@@ -172,6 +173,7 @@ def test_bytes_become_keys(data, keys):
     assert KeyParser().feed(data) == keys
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.integers(1, 40))
 def test_keys_do_not_depend_on_how_the_bytes_were_cut(data, cut):
     whole, parts = KeyParser(), KeyParser()
@@ -271,6 +273,7 @@ def test_axes_have_joy_nodes_sign_and_a_deadzone():
         assert state.axes == pytest.approx([0.0, 0.0, wanted], abs=1e-3)
 
 
+@settings(deadline=None)
 @given(st.integers(-32768, 32767), st.floats(0, 0.9))
 def test_axes_stay_within_one(value, deadzone):
     state = JoystickState(deadzone, False)
@@ -382,6 +385,7 @@ def test_a_short_tap_is_not_lost_in_the_debounce():
     assert buttons.on_time(10.06) == ["start"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.01, 0.05, 0.3, 1.0]), st.sets(st.integers(0, 12))), max_size=60))
 def test_no_button_asks_twice_without_being_let_go(steps):
     """However the buttons go, an action needs an edge of its own."""

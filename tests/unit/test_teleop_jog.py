@@ -166,6 +166,7 @@ def test_without_kinematics_the_tool_stays_and_says_why():
     assert "no kinematics" in jogging.jogger.reason
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_joint_velocities_are_finite_and_bounded_at_any_pose(seed):
     """Poses in and around singularities: the arm stretched, folded, upright."""

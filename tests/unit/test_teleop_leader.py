@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from autofocus_core.errors import AutofocusError
+from demo_recorder.teleop.deadman import Engagement
 from demo_recorder.teleop.following import Following, Phase
 from demo_recorder.teleop.intake import JointSource
 from demo_recorder.teleop.leader_config import Deadman, GripperMap, load_leader
@@ -63,12 +64,14 @@ def test_mapping_by_name_with_sign_scale_and_offset(tmp_path):
     np.testing.assert_allclose(pose, [-0.5 * 0.4 + 0.1, 0.1, 0.2, 0.3, 0.4, 0.0185])
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=6, max_size=6))
 def test_the_followers_pose_is_always_within_its_limits(leader):
     pose = CONFIG.follower_pose(np.array(leader), ROBOT)
     assert (pose >= ROBOT.lower).all() and (pose <= ROBOT.upper).all()
 
 
+@settings(deadline=None)
 @given(st.floats(-5, 5))
 def test_a_gripper_range_may_run_backwards(position):
     gripper = GripperMap("trigger", (0.9, -0.4), (0.0, 0.037))
@@ -162,8 +165,36 @@ def test_messages_out_of_order_are_ignored():
     np.testing.assert_array_equal(arm.positions, [1.0, 2.0])
 
 
-def test_an_old_stamp_is_refused():
-    assert "clocks" in source().message(["a", "b"], [1.0, 2.0], 555, 0.3, 10.0)
+def test_an_old_stamp_is_refused_and_stays_the_reason():
+    arm = source()
+    assert "clocks" in arm.message(["a", "b"], [1.0, 2.0], 555, 0.3, 10.0)
+    assert "clocks" in arm.problem(10.0)  # "nothing received" would send one looking in the wrong place
+
+
+def test_a_word_engages_and_disengages():
+    word = Engagement(Deadman("service"))
+    assert "~/engage" in word.problem(0.0)
+    word.engage(True)
+    assert word.problem(0.0) is None
+    always = Engagement(None)
+    assert always.problem(0.0) is None
+    always.engage(False)
+    assert "~/engage" in always.problem(0.0)
+
+
+def test_a_button_engages_while_it_is_held():
+    held = Engagement(Deadman("joy", "/joy", 1, 300.0))
+    assert "nothing on /joy" in held.problem(0.0)
+    pressed = [held.button.on_buttons(buttons, 1.0 + k / 20) for k, buttons in
+               enumerate([[0, 1], [0, 0], [0, 1], [0, 1], [0], [0, 1]])]  # fmt: skip
+    assert pressed == [False, False, True, False, False, False]  # held from the start, or lost meanwhile: not pressed
+    assert "let it go" in held.problem(1.25)
+    held.button.on_buttons([0, 0], 1.3)
+    assert held.button.on_buttons([0, 1], 1.35)
+    assert held.problem(1.35) is None
+    held.engage(False)
+    assert "~/engage" in held.problem(1.35)
+    assert "silent" in held.button.problem(1.7)
 
 
 def test_a_jump_is_told_once_and_only_between_fresh_messages():

@@ -19,6 +19,7 @@ from builtin_interfaces.msg import Duration
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
@@ -61,10 +62,13 @@ class CommanderNode(Node):
 
     def text(self, name: str, meaning: str, required: bool = False) -> str:
         """Declare a text parameter; raises AutofocusError where it is required and not given."""
-        value = self.declare_parameter(name, "", ParameterDescriptor(description=meaning, read_only=True)).value
+        where, fix = f"node /{self.get_name()}: parameter {name}", f"add `-p {name}:=PATH` after --ros-args"
+        try:
+            value = self.declare_parameter(name, "", ParameterDescriptor(description=meaning, read_only=True)).value
+        except InvalidParameterTypeException as error:
+            raise AutofocusError(where, str(error), "a text", fix) from error
         if required and not value:
-            fix = f"add `-p {name}:=PATH` after --ros-args"
-            raise AutofocusError(f"node /{self.get_name()}: parameter {name}", "nothing", meaning, fix)
+            raise AutofocusError(where, "nothing", meaning, fix)
         return value
 
     def begin(self, jumps: np.ndarray) -> None:

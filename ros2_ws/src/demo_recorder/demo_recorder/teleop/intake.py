@@ -28,11 +28,18 @@ class JointSource:
         self._jumps = np.asarray(jumps, dtype=np.float64)
         self._received_s = -math.inf
         self._stamp_ns = 0
+        self._refusal: str | None = None  # of the last message
 
     def message(
         self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, age_s: float, now_s: float
     ) -> str | None:
         """Take a message, or return why not. `stamp_ns` 0: it has none, and then `age_s` since the stamp is nothing."""
+        self._refusal = self._take(names, positions, stamp_ns, age_s, now_s)
+        return self._refusal
+
+    def _take(
+        self, names: Sequence[str], positions: Sequence[float], stamp_ns: int, age_s: float, now_s: float
+    ) -> str | None:
         stale = now_s - self._received_s > self.timeout_s
         if stamp_ns and (stamp_ns == self._stamp_ns or (stamp_ns < self._stamp_ns and not stale)):
             return None
@@ -58,9 +65,11 @@ class JointSource:
 
     def problem(self, now_s: float) -> str | None:
         """Why the positions may not be used now, or None."""
+        age_s = now_s - self._received_s
+        if age_s > self.timeout_s and self._refusal:
+            return self._refusal
         if not self.positions.size:
             return f"{self.what}: nothing received yet"
-        age_s = now_s - self._received_s
         if age_s > self.timeout_s:
             return f"{self.what}: silent for {age_s * 1e3:.0f} ms, allowed {self.timeout_s * 1e3:g} ms"
         return None
