@@ -161,7 +161,7 @@ def test_stamps_of_a_stream_never_decrease(tmp_path):
     clocks.go(S)
     seen = []
     intake.recording = type("R", (), {"start_ns": 0, "put": lambda self, topic, raw, ns, *_: seen.append(ns)})()
-    intake.sources = [FakeSource("/j", [(b"", info(clocks.wall - age * MS)) for age in (30, 10, 20, 5)])]
+    intake.sources = [FakeSource("/j", [(bytes(8), info(clocks.wall - age * MS)) for age in (30, 10, 20, 5)])]
     intake.run_pass()
     assert [(clocks.wall - ns) // MS for ns in seen] == [30, 10, 10, 5]
 
