@@ -6,12 +6,19 @@ import json
 import core_samples as samples
 import numpy as np
 import pytest
-from autofocus_core.annotation import Annotation, CameraAnnotation, ObjectTrack, read_annotation, write_annotation
+from autofocus_core.annotation import (
+    Annotation,
+    CameraAnnotation,
+    MapStyle,
+    ObjectTrack,
+    read_annotation,
+    write_annotation,
+)
 from autofocus_core.bags import open_bag
 from autofocus_core.episode import content_hash
 from autofocus_core.errors import AutofocusError
 from autofocus_core.images import read_images
-from autofocus_core.saliency import gaussian_maps, union_map
+from autofocus_core.saliency import aggregate, box_maps, gaussian_maps, union_map
 
 N = 4
 STAMPS = samples.T0_NS + np.arange(N, dtype=np.int64) * 33 * samples.MS
@@ -124,3 +131,36 @@ def test_bad_files_are_refused(episode, annotation, change):
     sidecar.write_text(json.dumps(document))
     with pytest.raises(AutofocusError):
         read_annotation(episode)
+
+
+def test_maps_of_another_kind_fade_over_time_and_the_style_comes_back(episode, annotation):
+    style = MapStyle("mask", 0.5)
+    path = write_annotation(dataclasses.replace(annotation, maps=style), episode)
+    assert read_annotation(episode).maps == style
+    with open_bag(path) as bag:
+        maps = [image[..., 0] / 255 for _, _, image in read_images(bag, "/saliency/front/map/compressed")]
+    tracks = annotation.cameras[0].objects
+    single = [box_maps(np.stack([t.boxes_px[i] for t in tracks]), (30, 40), (120, 160)).sum(axis=0) for i in (0, 1)]
+    np.testing.assert_allclose(maps[1], aggregate(np.stack(single), 0.5)[1], atol=0.003)
+    for wrong in (("heat", 0.0), ("mask", 1.0), ("mask", -0.1)):
+        with pytest.raises(AutofocusError):
+            MapStyle(*wrong)
+
+
+def test_what_it_took_is_in_a_file_of_its_own_and_all_others_are_the_same_bytes(episode, annotation):
+    contents = []
+    for seconds in (1.0, 2.0):
+        path = write_annotation(dataclasses.replace(annotation, run={"seconds": seconds}), episode)
+        assert read_annotation(episode).run == {"seconds": seconds}
+        contents.append({file.name: file.read_bytes() for file in path.iterdir() if file.name != "run.json"})
+    assert contents[0] == contents[1]
+    (path / "run.json").write_text("{")
+    assert read_annotation(episode).run == {}
+
+
+def test_an_annotation_of_version_1_is_read(episode, annotation):
+    sidecar = write_annotation(annotation, episode) / "annotation.json"
+    document = json.loads(sidecar.read_text()) | {"schema": 1}
+    del document["maps"]
+    sidecar.write_text(json.dumps(document))
+    assert read_annotation(episode).maps == MapStyle()

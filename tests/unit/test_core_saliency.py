@@ -80,3 +80,29 @@ def test_distances_of_equal_maps_are_zero_and_batches_are_singles(name):
 def test_a_map_without_mass_is_uniform_not_nan():
     np.testing.assert_allclose(saliency.normalise(np.zeros((2, 2))), np.full((2, 2), 0.25))
     assert np.isfinite(saliency.kl(np.zeros((4, 4)), np.eye(4)))
+
+
+def test_a_gaussian_shaped_by_the_box_has_one_sigma_to_each_side():
+    maps = saliency.box_gaussian_maps(np.array([[0, 2, 16, 6], NAN_BOX]), (8, 16), (8, 16))
+    assert maps.shape == (2, 8, 16) and not maps[1].any()
+    # cells are pixels: the centre is (8, 4); cell (row 3, column 15) is 7.5 px and 0.5 px away, sigmas 8 and 2
+    np.testing.assert_allclose(maps[0, 3, 15], np.exp(-(7.5**2) / 128 - 0.25 / 8), rtol=1e-6)
+    speck = saliency.box_gaussian_maps(np.array([[8, 8, 8.1, 8.1]]), (4, 4), (16, 16))
+    assert speck[0].max() > 0.5  # a thing smaller than a cell does not fall between the cells
+
+
+def test_a_filled_box_covers_cells_by_share():
+    maps = saliency.box_maps(np.array([[1, 0, 4, 2], NAN_BOX, [-5, -5, 99, 99]]), (2, 4), (4, 8))
+    np.testing.assert_allclose(maps[0], [[0.5, 1, 0, 0], [0, 0, 0, 0]])
+    assert not maps[1].any() and (maps[2] == 1).all()
+
+
+def test_maps_by_kind_and_an_unknown_kind_is_refused():
+    boxes = np.array([[1, 0, 4, 2]])
+    for kind, function in (("box", saliency.box_gaussian_maps), ("mask", saliency.box_maps)):
+        same = saliency.object_maps(kind, boxes, (2, 4), (4, 8), 3.0)
+        np.testing.assert_array_equal(same, function(boxes, (2, 4), (4, 8)))
+    centred = saliency.object_maps("gaussian", boxes, (2, 4), (4, 8), 3.0)
+    np.testing.assert_array_equal(centred, saliency.gaussian_maps(boxes, (2, 4), (4, 8), 3.0))
+    with pytest.raises(AutofocusError, match="heat"):
+        saliency.object_maps("heat", boxes, (2, 4), (4, 8), 3.0)

@@ -207,3 +207,26 @@ def test_kinematics_lie_beside_the_robot_and_change_no_hash(tmp_path: Path, robo
     robot = load(tmp_path, robot_yaml)
     assert robot.kinematics.model == str(tmp_path / "arm.xml")
     assert robot.hash() == plain.hash()
+
+
+#: of sim_arm.yaml as it was first published
+HASH = "f9cee6a98d345b9be8a91c4f7470c0260a13e683a7234721d4cfff3f01d0e0c8"
+CALIBRATED = {
+    "extrinsics": {"parent": "base", "position_m": [0.9, 0.0, 0.6], "quaternion_xyzw": [0.0, 0.0, 0.6, 0.8]},
+    "intrinsics": {"fx_px": 400.0, "fy_px": 401.0, "cx_px": 159.5, "cy_px": 119.5},
+}
+
+
+def test_a_cameras_calibration_is_optional_and_changes_no_hash(tmp_path: Path, robot_yaml: dict) -> None:
+    """The hash of the simulated arm is that of before there were such keys: recordings and policies keep it."""
+    del robot_yaml["cameras"][0]["extrinsics"]
+    plain = load(tmp_path, robot_yaml)
+    robot_yaml["cameras"][0] |= CALIBRATED
+    robot = load(tmp_path, robot_yaml)
+    assert robot.cameras[0].extrinsics.quaternion_xyzw == (0.0, 0.0, 0.6, 0.8)
+    assert robot.cameras[0].intrinsics.cx_px == 159.5
+    assert plain.cameras[0].extrinsics is None
+    assert robot.hash() == plain.hash() == HASH
+    robot_yaml["cameras"][0]["extrinsics"]["quaternion_xyzw"] = [0.0, 0.0, 60.0, 80.0]
+    with pytest.raises(AutofocusError, match="length 1"):
+        load(tmp_path, robot_yaml)

@@ -14,8 +14,26 @@ from autofocus_core.episode import annotation_path, content_hash
 from autofocus_core.errors import AutofocusError
 from autofocus_core.fields import Fields
 from autofocus_core.names import ANNOTATION_SIDECAR
+from autofocus_core.saliency import MAP_KINDS
 
-ANNOTATION_SCHEMA = 1
+ANNOTATION_SCHEMA = 2  # 1 had no `maps`: all were Gaussians at the centres
+READABLE_SCHEMAS = (1, 2)
+RUN_SIDECAR = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class MapStyle:
+    """How the bag's maps are made: `kind` of `saliency.MAP_KINDS`; `alpha` in [0, 1): what a map keeps of the one
+    before it (0: nothing, 0.7 in the paper)."""
+
+    kind: str = "gaussian"
+    alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in MAP_KINDS:
+            raise AutofocusError("saliency maps: kind", repr(self.kind), ", ".join(MAP_KINDS), "choose one of these")
+        if not 0.0 <= self.alpha < 1.0:
+            raise AutofocusError("saliency maps: alpha", str(self.alpha), "0 <= alpha < 1", "0 is off, 0.7 the paper's")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,9 @@ class CameraAnnotation:
 @dataclass(frozen=True, slots=True)
 class Annotation:
     """An annotated episode. `episode` is its name, `episode_hash` its content hash, `provenance` how it was made
-    (backends, settings, versions; JSON types)."""
+    (backends, settings, versions, questions and answers; JSON types), `maps` how its maps are drawn, `run` what making
+    it took this time (seconds, tries, tokens, cost): that goes into a file of its own, so that all others are the same
+    bytes whoever made them."""
 
     episode: str
     episode_hash: str
@@ -69,6 +89,8 @@ class Annotation:
     instruction: str
     cameras: tuple[CameraAnnotation, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
+    maps: MapStyle = MapStyle()
+    run: dict[str, Any] = field(default_factory=dict)
 
     def camera(self, name: str) -> CameraAnnotation:
         """The camera of that name; raises AutofocusError naming those there are."""
@@ -84,14 +106,18 @@ class Annotation:
 def write_annotation(annotation: Annotation, episode_dir: str | Path, *, sigma_px: float | None = None) -> Path:
     """Write `<episode_dir>.annotation/`, replacing an older one in one step; gives its path.
 
-    The bag in it has, for each camera, the union map of the valid objects (PNG mono8, Gaussians of `sigma_px`;
-    None: a 24th of the frame's height, the paper's 20 px at 480) and the boxes, under the images' stamps.
+    The bag in it has, for each camera, the union map of the valid objects (PNG mono8, of the kind in `maps`; Gaussians
+    at centres of `sigma_px`; None: a 24th of the frame's height, the paper's 20 px at 480) and the boxes, under the
+    images' stamps.
     Raises AutofocusError for arrays that do not fit together.
     """
     for camera in annotation.cameras:
         _check(camera, f"annotation of {annotation.episode}")
     path = annotation_path(episode_dir)
-    return write_bag(annotation, path, {ANNOTATION_SIDECAR: _to_json(annotation)}, sigma_px)
+    sidecars = {ANNOTATION_SIDECAR: _to_json(annotation)}
+    if annotation.run:
+        sidecars[RUN_SIDECAR] = json.dumps(annotation.run, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return write_bag(annotation, path, sidecars, sigma_px)
 
 
 def read_annotation(episode_dir: str | Path, *, verify: bool = True) -> Annotation:
@@ -110,9 +136,10 @@ def read_annotation(episode_dir: str | Path, *, verify: bool = True) -> Annotati
             str(sidecar), f"unreadable: {error}", "the JSON of an annotation", f"make it again: `{again}`"
         ) from error
     version = fields.integer("schema", minimum=1)
-    if version != ANNOTATION_SCHEMA:
+    if version not in READABLE_SCHEMAS:
         raise AutofocusError(
-            f"{sidecar}: schema", str(version), str(ANNOTATION_SCHEMA), "update AutoFocus-IL, or annotate again"
+            f"{sidecar}: schema", str(version), " or ".join(map(str, READABLE_SCHEMAS)),
+            "update AutoFocus-IL, or annotate again",
         )
     annotation = Annotation(
         episode=fields.text("episode"),
@@ -121,6 +148,8 @@ def read_annotation(episode_dir: str | Path, *, verify: bool = True) -> Annotati
         instruction=str(fields.take("instruction")),
         cameras=tuple(_camera(item) for item in fields.items("cameras")),
         provenance=dict(fields.take("provenance", "a mapping")),
+        maps=_style(fields.sub("maps")) if fields.has("maps") else MapStyle(),
+        run=_run(sidecar.with_name(RUN_SIDECAR)),
     )
     fields.done()
     for camera in annotation.cameras:
@@ -140,6 +169,7 @@ def _to_json(annotation: Annotation) -> str:
         "task": annotation.task,
         "instruction": annotation.instruction,
         "provenance": annotation.provenance,
+        "maps": {"kind": annotation.maps.kind, "alpha": annotation.maps.alpha},
         "cameras": [
             {
                 "camera": camera.camera,
@@ -167,6 +197,21 @@ def _to_json(annotation: Annotation) -> str:
         ],
     }
     return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _style(fields: Fields) -> MapStyle:
+    style = MapStyle(fields.choice("kind", MAP_KINDS), fields.number("alpha", minimum=0.0))
+    fields.done()
+    return style
+
+
+def _run(path: Path) -> dict[str, Any]:
+    """What making it took; nothing where the file is gone or damaged: no reader depends on it."""
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return run if isinstance(run, dict) else {}
 
 
 def _camera(fields: Fields) -> CameraAnnotation:

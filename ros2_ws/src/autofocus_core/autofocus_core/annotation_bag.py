@@ -13,10 +13,10 @@ import yaml
 from autofocus_core.bag_writer import BagWriter, qos_profile
 from autofocus_core.errors import AutofocusError
 from autofocus_core.messages import message_class, serialize
-from autofocus_core.saliency import gaussian_maps, union_map
+from autofocus_core.saliency import minmax, object_maps
 
 if TYPE_CHECKING:
-    from autofocus_core.annotation import Annotation, CameraAnnotation, ObjectTrack
+    from autofocus_core.annotation import Annotation, CameraAnnotation, MapStyle, ObjectTrack
 
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 IMAGE_MARKER = "visualization_msgs/msg/ImageMarker"
@@ -48,20 +48,26 @@ def write_bag(annotation: Annotation, path: Path, sidecars: dict[str, str], sigm
             writer.add_topic(map_topic(camera.camera), COMPRESSED_IMAGE, profile)
             writer.add_topic(boxes_topic(camera.camera), IMAGE_MARKER, profile)
         for camera in annotation.cameras:
-            _write_camera(writer, camera, SIGMA_SHARE * camera.height_px if sigma_px is None else sigma_px)
+            _write_camera(writer, camera, annotation.maps, sigma_px)
         return writer.close(sidecars)
 
 
-def _write_camera(writer: BagWriter, camera: CameraAnnotation, sigma_px: float) -> None:
+def _write_camera(writer: BagWriter, camera: CameraAnnotation, style: MapStyle, sigma_px: float | None) -> None:
     frame = (camera.height_px, camera.width_px)
     size = (max(1, frame[0] // MAP_SHRINK), max(1, frame[1] // MAP_SHRINK))
+    sigma_px = SIGMA_SHARE * camera.height_px if sigma_px is None else sigma_px
+    running = np.zeros(size, np.float32)
     for i, stamp in enumerate(camera.stamps_ns.tolist()):
         header = _header(stamp, camera.camera)
         boxes = [track.boxes_px[i] for track in camera.objects if track.valid[i]]
         if camera.valid[i] and boxes:
-            image = union_map(gaussian_maps(np.stack(boxes), size, frame, sigma_px))
-            raw = serialize(_png(header, np.rint(image * 255).astype(np.uint8)), COMPRESSED_IMAGE)
+            # As `saliency.aggregate`, frame by frame: what was looked at before fades by alpha with each frame.
+            now = object_maps(style.kind, np.stack(boxes), size, frame, sigma_px).sum(axis=0)
+            running = now if style.alpha == 0.0 else style.alpha * running + now
+            raw = serialize(_png(header, np.rint(minmax(running) * 255).astype(np.uint8)), COMPRESSED_IMAGE)
             writer.write(map_topic(camera.camera), raw, stamp, stamp)
+        else:
+            running *= style.alpha
         for number, track in enumerate(camera.objects):
             raw = serialize(_marker(header, number, track, i), IMAGE_MARKER)
             writer.write(boxes_topic(camera.camera), raw, stamp, stamp)

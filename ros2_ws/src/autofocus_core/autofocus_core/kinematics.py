@@ -71,6 +71,20 @@ class Kinematics:
         self._move(q)
         return {self._model.body(i).name: self._data.xpos[i].copy() for i in range(1, self._model.nbody)}
 
+    def body_pose(self, q: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(position (3,) in m, rotation (3, 3)) of a named body (link) at `q` (A,); "base" is the model's world frame.
+        Raises AutofocusError naming the bodies there are."""
+        if name == "base":
+            return np.zeros(3), np.eye(3)
+        names = [self._model.body(i).name for i in range(self._model.nbody)]
+        if name not in names:
+            raise AutofocusError(
+                f"{self._where}: body", repr(name), ", ".join(n for n in ("base", *names[1:]) if n), "use one of these"
+            )
+        self._move(q)
+        number = names.index(name)
+        return self._data.xpos[number].copy(), self._data.xmat[number].reshape(3, 3).copy()
+
     def _move(self, q: np.ndarray) -> None:
         q = np.asarray(q, dtype=np.float64)
         wanted = (len(self.robot.joint_names),)

@@ -10,6 +10,8 @@ from autofocus_core.errors import AutofocusError
 
 #: Keeps the logarithms of KL and JS finite, as in the paper's reference.
 EPSILON = 1e-6
+#: What a map is made of: a Gaussian at the box's centre, a Gaussian shaped by the box, the box filled.
+MAP_KINDS = ("gaussian", "box", "mask")
 
 
 def gaussian_maps(boxes: np.ndarray, size: tuple[int, int], frame: tuple[int, int], sigma_px: float) -> np.ndarray:
@@ -35,6 +37,57 @@ def gaussian_maps(boxes: np.ndarray, size: tuple[int, int], frame: tuple[int, in
     maps = (gauss_y[:, :, None] * gauss_x[:, None, :]).astype(np.float32)
     maps[np.isnan(boxes).any(axis=1)] = 0.0
     return maps
+
+
+def box_gaussian_maps(boxes: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
+    """One Gaussian for each box, shaped by it: float32 (N, h, w) as of `gaussian_maps`, with one standard deviation
+    from the centre to each side of the box, and never less than a cell of the map."""
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    (h, w), (frame_h, frame_w) = size, frame
+    rows = _gaussian(boxes[:, 1], boxes[:, 3], h, frame_h)
+    columns = _gaussian(boxes[:, 0], boxes[:, 2], w, frame_w)
+    maps = (rows[:, :, None] * columns[:, None, :]).astype(np.float32)
+    maps[np.isnan(boxes).any(axis=1)] = 0.0
+    return maps
+
+
+def box_maps(boxes: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
+    """Each box filled: float32 (N, h, w), the share of each cell that the box covers; all zero where a box is NaN."""
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    (h, w), (frame_h, frame_w) = size, frame
+    rows = _cover(boxes[:, 1], boxes[:, 3], h, frame_h)
+    columns = _cover(boxes[:, 0], boxes[:, 2], w, frame_w)
+    maps = (rows[:, :, None] * columns[:, None, :]).astype(np.float32)
+    maps[np.isnan(boxes).any(axis=1)] = 0.0
+    return maps
+
+
+def object_maps(
+    kind: str, boxes: np.ndarray, size: tuple[int, int], frame: tuple[int, int], sigma_px: float
+) -> np.ndarray:
+    """Maps (N, h, w) of a kind in MAP_KINDS: "gaussian" at the centres (as published, `sigma_px` wide), "box"
+    (Gaussians shaped by the boxes) or "mask" (the boxes filled). AutofocusError for any other."""
+    if kind == "gaussian":
+        return gaussian_maps(boxes, size, frame, sigma_px)
+    if kind == "box":
+        return box_gaussian_maps(boxes, size, frame)
+    if kind == "mask":
+        return box_maps(boxes, size, frame)
+    raise AutofocusError("saliency maps: kind", repr(kind), ", ".join(MAP_KINDS), "choose one of these")
+
+
+def _gaussian(low: np.ndarray, high: np.ndarray, cells: int, length: int) -> np.ndarray:
+    """(N, cells): along one axis, about the middle of [low, high]."""
+    at = (np.arange(cells) + 0.5) * length / cells
+    sigma = np.maximum((high - low) / 2, length / cells)
+    return np.exp(-((at[None] - ((low + high) / 2)[:, None]) ** 2) / (2 * sigma[:, None] ** 2))
+
+
+def _cover(low: np.ndarray, high: np.ndarray, cells: int, length: int) -> np.ndarray:
+    """(N, cells): share of each cell that lies within [low, high]."""
+    edge = np.arange(cells) * length / cells
+    inside = np.minimum(high[:, None], edge + length / cells) - np.maximum(low[:, None], edge)
+    return np.clip(inside * cells / length, 0.0, 1.0)
 
 
 def union_map(maps: np.ndarray) -> np.ndarray:

@@ -49,8 +49,29 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Extrinsics:
+    """Where a camera is: the pose of its optical frame (REP-103: x right, y down, z forward) in `parent`, a body of the
+    kinematics' model, or "base", the model's world frame. quaternion_xyzw has length 1."""
+
+    parent: str
+    position_m: tuple[float, float, float]
+    quaternion_xyzw: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Intrinsics:
+    """A pinhole without distortion, in ROS's convention: the first pixel's centre is at (0, 0)."""
+
+    fx_px: float
+    fy_px: float
+    cx_px: float
+    cy_px: float
+
+
+@dataclass(frozen=True, slots=True)
 class Camera:
-    """A camera stream with the size that its images must have."""
+    """A camera stream with the size that its images must have. extrinsics, intrinsics: None where nobody measured
+    them; a CameraInfo in a recording goes before `intrinsics`."""
 
     name: str
     topic: str
@@ -60,6 +81,8 @@ class Camera:
     height_px: int
     rate_hz: float
     timeout_ms: float
+    extrinsics: Extrinsics | None = None
+    intrinsics: Intrinsics | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +162,13 @@ class Robot:
     def hash(self) -> str:
         """Hex SHA-256 of all that is in the robot: equal hashes mean the same robot description.
 
-        But for the kinematics: where a model file lies on this machine changes nothing recorded or commanded.
+        But for the kinematics and the cameras' calibration: where a model file lies on this machine, and how well
+        somebody measured where a camera is, changes nothing recorded or commanded.
         """
         document = dataclasses.asdict(self)
         del document["kinematics"]
+        for camera in document["cameras"]:
+            del camera["extrinsics"], camera["intrinsics"]
         if self.gripper_command is None:
             del document["gripper_command"]  # so that robots described before there was such a key keep their hash
         text = json.dumps(document, sort_keys=True)
@@ -242,7 +268,9 @@ def parse_robot(fields: Fields) -> Robot:
         command_timeout_ms=fields.number("command_timeout_ms", above=0.0),
         heartbeat_timeout_ms=fields.number("heartbeat_timeout_ms", above=0.0),
         kinematics=_kinematics(fields.sub("kinematics")) if fields.has("kinematics") else None,
-        gripper_command=_stream(fields.sub("gripper_command"), COMMAND_TYPES) if fields.has("gripper_command") else None,
+        gripper_command=(
+            _stream(fields.sub("gripper_command"), COMMAND_TYPES) if fields.has("gripper_command") else None
+        ),
     )
     _check_commands(robot, where)
     fields.done()
@@ -338,9 +366,39 @@ def _camera(fields: Fields) -> Camera:
         height_px=fields.integer("height_px", minimum=1),
         rate_hz=fields.number("rate_hz", above=0.0),
         timeout_ms=fields.number("timeout_ms", above=0.0),
+        extrinsics=_extrinsics(fields.sub("extrinsics")) if fields.has("extrinsics") else None,
+        intrinsics=_intrinsics(fields.sub("intrinsics")) if fields.has("intrinsics") else None,
     )
     fields.done()
     return camera
+
+
+def _extrinsics(fields: Fields) -> Extrinsics:
+    quaternion = fields.numbers("quaternion_xyzw", 4)
+    length = float(np.linalg.norm(quaternion))
+    if abs(length - 1.0) > 1e-2:
+        raise AutofocusError(
+            f"{fields.where}: quaternion_xyzw", f"{list(quaternion)} of length {length:.3g}", "length 1, w last",
+            "check the order (x, y, z, w) and the digits",
+        )
+    extrinsics = Extrinsics(
+        parent=fields.text("parent"),
+        position_m=fields.numbers("position_m", 3),
+        quaternion_xyzw=tuple(value / length for value in quaternion),
+    )
+    fields.done()
+    return extrinsics
+
+
+def _intrinsics(fields: Fields) -> Intrinsics:
+    intrinsics = Intrinsics(
+        fx_px=fields.number("fx_px", above=0.0),
+        fy_px=fields.number("fy_px", above=0.0),
+        cx_px=fields.number("cx_px"),
+        cy_px=fields.number("cy_px"),
+    )
+    fields.done()
+    return intrinsics
 
 
 def _start(fields: Fields, joints: tuple[Joint, ...]) -> Start:
