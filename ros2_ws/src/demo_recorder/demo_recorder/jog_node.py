@@ -26,6 +26,8 @@ from demo_recorder.teleop.terminal import Terminal
 
 #: A measured joint that moves more than this between two messages did not move.
 JUMP_RAD, JUMP_M = 0.5, 0.05
+#: The keyboard's line is drawn no more often: an ssh connection may be slow.
+REDRAW_S = 0.05
 
 
 class Input(Protocol):
@@ -65,8 +67,11 @@ class GamepadInput:
         pass
 
     def _on_joy(self, message: Joy) -> None:
+        before = (self._pad.mode, self._pad.scale)
         for name in self._pad.on_joy(message.axes, message.buttons, time.monotonic()):
             self._node.call_guard(name)
+        if before != (self._pad.mode, self._pad.scale):
+            self._node.get_logger().info(f"{self._pad.mode.value}, speed {self._pad.scale:.0%}")
 
 
 class KeyboardInput:
@@ -79,6 +84,7 @@ class KeyboardInput:
         self._keyboard = Keyboard(config, node.robot, modes)
         self._terminal = Terminal()
         self._line: str | None = None
+        self._drawn_s = 0.0
         self._typed_s = time.monotonic()
         print(help_text(node.robot, modes), flush=True)
 
@@ -106,8 +112,9 @@ class KeyboardInput:
         """On one line, drawn anew where it has changed."""
         line = f"{self._keyboard.mode.value:>5}  speed {self._keyboard.scale:4.0%}  {reason}"
         line = line[: shutil.get_terminal_size().columns - 1]
-        if line != self._line:
-            self._line = line
+        now_s = time.monotonic()
+        if line != self._line and now_s - self._drawn_s > REDRAW_S:
+            self._line, self._drawn_s = line, now_s
             print(f"\r\x1b[K{line}", end="", flush=True)
         return True
 
