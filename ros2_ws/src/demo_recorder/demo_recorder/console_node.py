@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 
 from autofocus_core.errors import AutofocusError
-from autofocus_core.schema import QualityRules, load_robot, load_task
+from autofocus_core.schema import QualityRules
 
 from demo_recorder.screen.child import RecorderProcess
 from demo_recorder.screen.client_node import RecorderClient
+from demo_recorder.screen.options import check, parser, recorder_command
 from demo_recorder.screen.terminal import require_terminal, screen_alone
 
 #: How long another recorder has to be discovered, so that there are not two.
@@ -30,68 +30,10 @@ END_TIMEOUT_S = 120.0
 LEAVE_S = 3.0
 LOG_FOLDER = ".recorder"
 LOG_LINES = 25
-#: Options that are parameters of the recorder under the same name.
-PARAMETERS = (
-    "robot", "task", "output", "compression", "qos_overrides", "max_file_mb", "max_file_s", "sync_period_s",
-    "reserve_mb", "queue_mb",
-)  # fmt: skip
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(
-        prog="autofocus record",
-        description="Record demonstrations with a screen in the terminal. ? on the screen tells the keys.",
-        epilog="Without a screen: python -m demo_recorder.node --ros-args -p robot:=... -p task:=... -p output:=...",
-    )
-    made.add_argument("--robot", metavar="YAML", help="robot to record")
-    made.add_argument("--task", metavar="YAML", help="task that is demonstrated")
-    made.add_argument("--output", metavar="DIR", help="folder for the episodes")
-    made.add_argument("--attach", action="store_true", help="show a recorder that runs already; quitting leaves it "
-                      "running. --task then only tells the quality rules")
-    made.add_argument("--sound", action="store_true", help="ring the terminal's bell: start, stop, bad episode (key m)")
-    node = made.add_argument_group("recorder", "parameters of the node, which explains them")
-    node.add_argument("--extra-topic", action="append", default=[], metavar="TOPIC", help="record it, too; repeatable")
-    node.add_argument("--compression", choices=("none", "zstd"), help="of the MCAP chunks (none)")
-    node.add_argument("--qos-overrides", metavar="YAML", help="as `ros2 bag record --qos-profile-overrides-path`")
-    node.add_argument("--max-file-mb", type=int, metavar="MB", help="split files at this size (2048; 0: never)")
-    node.add_argument("--max-file-s", type=float, metavar="S", help="split files at this length (0: never)")
-    node.add_argument("--sync-period-s", type=float, metavar="S", help="what a power failure may cost (2)")
-    node.add_argument("--reserve-mb", type=int, metavar="MB", help="stop when less is free on the disk (1024)")
-    node.add_argument("--queue-mb", type=int, metavar="MB", help="memory for a disk that is slow for a while (256)")
-    return made
-
-
-def recorder_command(options: argparse.Namespace) -> list[str]:
-    """The command line of the recorder node for these options."""
-    command = [sys.executable, "-m", "demo_recorder.node", "--ros-args"]
-    for name in PARAMETERS:
-        value = getattr(options, name)
-        if value is not None:  # JSON is YAML: a folder called 2026 stays a text
-            command += ["-p", f"{name}:={json.dumps(value)}"]
-    if options.extra_topic:
-        command += ["-p", f"extra_topics:={json.dumps(options.extra_topic)}"]
-    return command
-
-
-def check(options: argparse.Namespace) -> QualityRules:
-    """The task's quality rules; raises AutofocusError for what the recorder would refuse, before there is a screen."""
-    if not options.attach:
-        missing = [f"--{name}" for name in ("robot", "task", "output") if not getattr(options, name)]
-        if missing:
-            raise AutofocusError(
-                "autofocus record", f"no {', '.join(missing)}", "--robot YAML --task YAML --output DIR",
-                "give them, or --attach to show a recorder that is running",
-            )  # fmt: skip
-        load_robot(options.robot)
-    elif options.robot or options.output:
-        raise AutofocusError("autofocus record", "--attach with --robot or --output", "one or the other",
-                             "leave them out: the recorder that runs has its own")
-    return load_task(options.task).quality if options.task else QualityRules()
 
 
 @contextlib.contextmanager
-def ended_by_signals(app: object, process: RecorderProcess | None) -> Iterator[None]:
+def ended_by_signals(leave_screen: Callable[[], None], process: RecorderProcess | None) -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP end the recorder in order, whatever the screen is doing, then the screen.
 
     When ssh drops, the terminal is gone and drawing may never return: the recorder is told first, and this process
@@ -107,7 +49,7 @@ def ended_by_signals(app: object, process: RecorderProcess | None) -> Iterator[N
     def ended(number: int, frame: FrameType | None) -> None:
         if process is not None:
             process.interrupt()
-        app.end()
+        leave_screen()
         threading.Thread(target=leave, name="leave", daemon=True).start()
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -125,7 +67,7 @@ def show(client: RecorderClient, process: RecorderProcess | None, options: argpa
     from demo_recorder.screen.app import RecordApp  # textual: a quarter of a second, and only here
 
     app = RecordApp(client, process, rules, sound=options.sound)
-    with ended_by_signals(app, process):
+    with ended_by_signals(app.end, process):
         with screen_alone(log_path):
             app.run(mouse=False)  # so that a path can be marked and copied
         code = end(process) if process is not None else 0
@@ -141,7 +83,7 @@ def end(process: RecorderProcess) -> int:
     process.interrupt()
     code = process.wait(1.0)
     if code is None:
-        say("finishing the recording ...")
+        say("the recorder is finishing ...")
         code = process.wait(END_TIMEOUT_S)
     if code is None:
         raise AutofocusError("recorder", f"still busy {END_TIMEOUT_S:.0f} s after it was asked to end", "an end",
