@@ -1,74 +1,137 @@
-"""One track per object over a whole demonstration: which candidates, where gaps may be filled, where not and why."""
+"""Tracks of things over a whole demonstration: which candidates, where gaps may be filled, where not and why."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import median_filter
 
+from saliency_server.chains import (
+    RIVAL_AREA_RATIO,
+    RIVAL_MIN_FRAMES,
+    RIVAL_SCORE_RATIO,
+    best_chain,
+    instances,
+    reidentify,
+)
 from saliency_server.hidden import complete, merge_split, typical_size
 from saliency_server.parts import join_parts
+from saliency_server.smooth import fill, runs, smooth
 from saliency_server.tracklets import Tracklet, build_tracklets
 from saliency_server.values import Detection, TrackResult
 
-MAX_GAP_S = 0.5  # longer gaps are not filled
-MAX_GAP_MOTION_SHARE = 0.05  # of the diagonal: what moved farther while unseen may have been anywhere
-RIVAL_SCORE_RATIO = 0.75  # another candidate this good, of like size, makes a frame ambiguous
-RIVAL_AREA_RATIO = 0.3
-RIVAL_MIN_FRAMES = 4
-OVERLAP_FRAMES = 10
-FILLED_SCORE = 0.5  # a filled frame's score, times that of its neighbours
-SMOOTH_S = 0.12  # half-width of the smoothing window
+MOST_INSTANCES = 8
+DOUBT_SHARE = 0.5  # of its length: a detection this far from the smooth path counts for little
+
+Candidates = Sequence[Sequence[Detection]]
 
 
 def track_object(
-    candidates: Sequence[Sequence[Detection]],
+    candidates: Candidates,
     stamps_s: np.ndarray,
     size_px: tuple[int, int],
     role: str = "object",
-    occluders: Sequence[Sequence[Detection]] | None = None,
+    occluders: Candidates | None = None,
 ) -> TrackResult:
-    """The track of one object.
+    """The track of one object, where nothing can choose between like ones.
 
-    candidates: per frame, best first; stamps_s: (N,) strictly increasing; size_px: (height, width) of the image;
-    role "robot": the candidates are parts of one thing that moves (see `parts.join_parts`); occluders: the other
-    objects' candidates per frame, which may be in front of this one.
-    The tracklets with the most evidence that do not overlap in time make the track; frames where another one is as
-    good are not valid ("ambiguous: 2 candidates"); short gaps with little motion are interpolated, others are not
-    valid ("not detected", "left the image"). Who hides it is for `explain_occlusions` to say.
+    Arguments as for `track_instances`. The best of its tracks; frames where another thing is as good are not valid
+    ("ambiguous: 2 candidates").
     """
-    n = len(stamps_s)
+    tracklets, chains = _things(candidates, stamps_s, size_px, role, 1)
+    chosen = chains[0] if chains else []
+    track = _finish(chosen, role, stamps_s, size_px, occluders)
+    valid, reason = track.valid.copy(), list(track.reason)
+    _mark_ambiguous(tracklets, chosen, valid, reason)
+    boxes, score = track.boxes_px.copy(), track.score.copy()
+    boxes[~valid], score[~valid] = np.nan, 0.0
+    return TrackResult(boxes, score, valid, tuple(reason))
+
+
+def track_instances(
+    candidates: Candidates,
+    stamps_s: np.ndarray,
+    size_px: tuple[int, int],
+    role: str = "object",
+    occluders: Candidates | None = None,
+    most: int = MOST_INSTANCES,
+) -> tuple[TrackResult, ...]:
+    """The tracks of all things that go by one name, the one with most evidence first; never none.
+
+    candidates: per frame, in any order; stamps_s: (N,) strictly increasing; size_px: (height, width) of the image;
+    role "robot": the candidates are parts of one thing that moves (see `parts.join_parts`); occluders: the other
+    objects' candidates per frame, which may be in front of this one; most: how many things at most.
+    Short gaps that the motion on both sides explains are interpolated, others are not valid ("not detected", "left
+    the image"). Who hides it is for `explain_occlusions` to say. score: the detection's, lower the farther it is from
+    the smooth path, and where the box was filled in.
+    """
+    _, chains = _things(candidates, stamps_s, size_px, role, most)
+    nothing: Candidates = [()] * len(stamps_s) if occluders is None else occluders
+    tracks = []
+    for chain in chains or [[]]:
+        others = [list(found) for found in nothing]
+        for other in chains:
+            if other is not chain:
+                for tracklet in other:
+                    for frame, detection in zip(tracklet.frames, tracklet.detections, strict=True):
+                        others[frame].append(detection)
+        tracks.append(_finish(chain, role, stamps_s, size_px, others))
+    return tuple(tracks)
+
+
+def _things(
+    candidates: Candidates, stamps_s: np.ndarray, size_px: tuple[int, int], role: str, most: int
+) -> tuple[list[Tracklet], list[list[Tracklet]]]:
+    """All tracklets, and those of each thing. The order of a frame's candidates does not matter."""
     diagonal_px = float(np.hypot(*size_px))
+    candidates = [sorted(found, key=lambda d: (d.box_px, d.centre_px, d.score)) for found in candidates]
     if role == "robot":
-        candidates = join_parts(candidates, stamps_s, diagonal_px)
+        candidates, most = join_parts(candidates, stamps_s, diagonal_px), 1
     tracklets = build_tracklets(candidates, stamps_s, diagonal_px)
     if role != "robot" and tracklets:
-        full_size_px = typical_size([d for tracklet in _best_chain(tracklets) for d in tracklet.detections])
+        full_size_px = typical_size([d for tracklet in best_chain(tracklets) for d in tracklet.detections])
         candidates = merge_split(candidates, full_size_px)
         tracklets = build_tracklets(candidates, stamps_s, diagonal_px)
-    chosen = _best_chain(tracklets)
-    seen = _detections(chosen, n)
+    tracklets = reidentify(tracklets, stamps_s, diagonal_px)
+    return tracklets, instances(tracklets, stamps_s, most)
+
+
+def _finish(
+    chain: list[Tracklet], role: str, stamps_s: np.ndarray, size_px: tuple[int, int], occluders: Candidates | None
+) -> TrackResult:
+    """The track along a chain of tracklets: hidden sides put back, gaps filled, smoothed, what is missing explained."""
+    n = len(stamps_s)
+    diagonal_px = float(np.hypot(*size_px))
+    seen = _detections(chain, n)
+    found = np.array([d is not None for d in seen], dtype=bool)
     score = np.array([0.0 if d is None else d.score for d in seen], dtype=np.float32)
     if role == "robot":
         # Its size changes as it opens and turns: what is seen is what there is.
-        boxes = np.array([[np.nan] * 4 if d is None else d.box_px for d in seen])
+        boxes = np.array([[np.nan] * 4 if d is None else d.box_px for d in seen]).reshape(n, 4)
     else:
         boxes = complete(seen, [()] * n if occluders is None else occluders, stamps_s)
-    boxes = _smooth(_fill(boxes, score, stamps_s, diagonal_px), stamps_s)
+    filled = fill(boxes, score, stamps_s, diagonal_px)
+    boxes = smooth(filled, found, stamps_s)
+    score *= _confidence(filled, boxes)
     valid, reason = ~np.isnan(boxes[:, 0]), ["not detected"] * n
     for first, last in runs(~valid):
         if first > 0 and _at_border(boxes[first - 1], size_px):
             reason[first : last + 1] = ["left the image"] * (last + 1 - first)
-    _mark_ambiguous(tracklets, chosen, valid, reason)
-    boxes[~valid] = np.nan
-    score[~valid] = 0.0
+    boxes[~valid], score[~valid] = np.nan, 0.0
     return TrackResult(
         boxes_px=boxes.astype(np.float32),
         score=score,
         valid=valid,
         reason=tuple("" if ok else why for ok, why in zip(valid, reason, strict=True)),
     )
+
+
+def _confidence(raw: np.ndarray, smoothed: np.ndarray) -> np.ndarray:
+    """(N,) float32, 1 where a box is on its smooth path, falling with its distance in lengths of the box."""
+    centre = (smoothed[:, :2] + smoothed[:, 2:]) / 2
+    off = np.hypot(*(((raw[:, :2] + raw[:, 2:]) / 2 - centre).T))
+    length = np.sqrt(np.maximum((smoothed[:, 2:] - smoothed[:, :2]).prod(axis=1), 1.0))
+    return np.nan_to_num(np.exp(-0.5 * (off / (DOUBT_SHARE * length)) ** 2), nan=0.0).astype(np.float32)
 
 
 def explain_occlusions(tracks: Sequence[TrackResult]) -> tuple[TrackResult, ...]:
@@ -85,45 +148,6 @@ def explain_occlusions(tracks: Sequence[TrackResult]) -> tuple[TrackResult, ...]
                     reason[i] = "occluded"
         explained.append(TrackResult(track.boxes_px, track.score, track.valid, tuple(reason)))
     return tuple(explained)
-
-
-def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """First and last index of each stretch of true values of (N,) bool."""
-    padded = np.diff(np.r_[0, flags.astype(np.int8), 0])
-    starts, ends = np.flatnonzero(padded == 1), np.flatnonzero(padded == -1) - 1
-    return [(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
-
-
-def _best_chain(tracklets: list[Tracklet]) -> list[Tracklet]:
-    """The tracklets that overlap nowhere in time and together weigh most (weighted interval scheduling).
-
-    Specks and reflections are left out: a tracklet counts if it is about as large as the one with most evidence.
-    """
-    if not tracklets:
-        return []
-    best = max(tracklets, key=lambda t: t.weight)
-    like = [
-        t for t in tracklets
-        if t is best or (len(t.frames) >= RIVAL_MIN_FRAMES and t.area_px >= RIVAL_AREA_RATIO * best.area_px
-                         and t.mean_score >= RIVAL_SCORE_RATIO * best.mean_score)
-    ]
-    like.sort(key=lambda t: t.frames[-1])
-    ends = [t.frames[-1] for t in like]
-    value, choice = [0.0], []
-    for i, tracklet in enumerate(like):
-        # A little overlap is a thing that comes apart or together while something passes in front of it.
-        start = tracklet.frames[0] + min(OVERLAP_FRAMES, len(tracklet.frames) // 5)
-        before = int(np.searchsorted(ends[:i], start, side="left"))
-        take = value[before] + tracklet.weight
-        choice.append((take > value[i], before))
-        value.append(max(take, value[i]))
-    chain, i = [], len(like)
-    while i > 0:
-        taken, before = choice[i - 1]
-        if taken:
-            chain.append(like[i - 1])
-        i = before if taken else i - 1
-    return chain[::-1]
 
 
 def _detections(chosen: list[Tracklet], n: int) -> list[Detection | None]:
@@ -154,44 +178,6 @@ def _mark_ambiguous(
     for i in np.flatnonzero(rivals):
         valid[i] = False
         reason[i] = f"ambiguous: {rivals[i] + 1} candidates"
-
-
-def _fill(boxes: np.ndarray, score: np.ndarray, stamps_s: np.ndarray, diagonal_px: float) -> np.ndarray:
-    """Interpolate over gaps that are short and across which the centre hardly moved; scores of filled frames drop."""
-    boxes = boxes.copy()
-    n = len(boxes)
-    for first, last in runs(np.isnan(boxes[:, 0])):
-        if first == 0 or last == n - 1:
-            continue
-        a, b = first - 1, last + 1
-        moved = np.hypot(*((boxes[b, :2] + boxes[b, 2:] - boxes[a, :2] - boxes[a, 2:]) / 2))
-        if stamps_s[b] - stamps_s[a] > MAX_GAP_S or moved > MAX_GAP_MOTION_SHARE * diagonal_px:
-            continue
-        share = ((stamps_s[first:b] - stamps_s[a]) / (stamps_s[b] - stamps_s[a]))[:, None]
-        boxes[first:b] = (1 - share) * boxes[a] + share * boxes[b]
-        score[first:b] = FILLED_SCORE * min(score[a], score[b])
-    return boxes
-
-
-def _smooth(boxes: np.ndarray, stamps_s: np.ndarray) -> np.ndarray:
-    """Centres by a local straight line over +-SMOOTH_S (least squares, uneven stamps allowed), sizes by a median.
-
-    A straight line, not a mean: a moving object's centre must not lag or lead.
-    """
-    boxes = boxes.copy()
-    for first, last in runs(~np.isnan(boxes[:, 0])):
-        part, t = boxes[first : last + 1], stamps_s[first : last + 1]
-        centre, size = (part[:, :2] + part[:, 2:]) / 2, part[:, 2:] - part[:, :2]
-        size = median_filter(size, size=(min(5, len(part)), 1), mode="nearest")
-        smooth = centre.copy()
-        for i in range(len(part)):
-            low, high = np.searchsorted(t, (t[i] - SMOOTH_S, t[i] + SMOOTH_S + 1e-9))
-            reach = min(i - low, high - 1 - i)  # symmetric, so that the ends keep what was seen there
-            if reach >= 2:
-                around = slice(i - reach, i + reach + 1)
-                smooth[i] = np.polynomial.polynomial.polyfit(t[around] - t[i], centre[around], 2)[0]
-        boxes[first : last + 1] = np.hstack([smooth - size / 2, smooth + size / 2])
-    return boxes
 
 
 def _at_border(box: np.ndarray, size_px: tuple[int, int], margin_px: float = 2.0) -> bool:

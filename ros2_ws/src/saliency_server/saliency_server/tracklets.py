@@ -1,4 +1,5 @@
-"""Candidates of single frames, joined into tracklets: a gated assignment per frame, then stitching over gaps."""
+"""Candidates of single frames, joined into tracklets: a gated assignment per frame forward and backward, then stitching
+over gaps."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ GATE_SHARE = 0.035  # an object may be this far from where a constant velocity p
 GATE_SHARE_PER_S = 0.6  # ... plus this for each second without it
 MAX_SILENCE_S = 0.5  # after this a tracklet ends; a later one may be stitched to it
 VELOCITY_GAIN = 0.4  # of the newest displacement in the velocity estimate
+VELOCITY_S = 0.2  # the ends of a tracklet over which its velocity there is fitted
 NEVER = 1e6
 
 
@@ -48,6 +50,21 @@ class Tracklet:
         self.frames.append(frame)
         self.detections.append(detection)
 
+    def end_velocity(self, stamps_s: np.ndarray, at_start: bool = False) -> np.ndarray:
+        """(2,) px/s over the last (or first) VELOCITY_S, by least squares; zero where there is too little to tell."""
+        at = self.frames[0] if at_start else self.frames[-1]
+        near = [k for k, f in enumerate(self.frames) if abs(stamps_s[f] - stamps_s[at]) <= VELOCITY_S]
+        if len(near) < 3:
+            return np.zeros(2)
+        t = stamps_s[[self.frames[k] for k in near]]
+        centre = np.array([self.detections[k].centre_px for k in near])
+        t, centre = t - t.mean(), centre - centre.mean(axis=0)
+        return t @ centre / (t @ t)
+
+
+#: A candidate: its frame, and its place in that frame's list.
+Place = tuple[int, int]
+
 
 def build_tracklets(
     candidates: Sequence[Sequence[Detection]], stamps_s: np.ndarray, diagonal_px: float
@@ -56,31 +73,64 @@ def build_tracklets(
 
     candidates: N sequences; stamps_s: (N,) strictly increasing. Each frame's candidates are assigned to the living
     tracklets at once (Hungarian method) by distance to a constant-velocity prediction over the gate, plus half the
-    logarithm of the ratio of areas; what lies outside its gate starts a tracklet of its own.
+    logarithm of the ratio of areas; what lies outside its gate starts a tracklet of its own. The same is done from
+    the end of the recording to its start, and only links that both directions make are kept: where two like things
+    cross, the directions disagree and the tracklets end, for the stitching to decide with both sides known.
     """
+    n = len(candidates)
+    forward = _links(candidates, stamps_s, diagonal_px)
+    backward = _links(candidates[::-1], -stamps_s[::-1], diagonal_px)
+    agreed = forward & {((n - 1 - b[0], b[1]), (n - 1 - a[0], a[1])) for a, b in backward}
+    return _stitch(_joined(candidates, agreed, stamps_s), stamps_s, diagonal_px)
+
+
+def _links(
+    candidates: Sequence[Sequence[Detection]], stamps_s: np.ndarray, diagonal_px: float
+) -> set[tuple[Place, Place]]:
+    """Which candidate follows which, in one pass through the frames in the order given."""
     alive: list[Tracklet] = []
-    done: list[Tracklet] = []
+    last: list[Place] = []
+    links: set[tuple[Place, Place]] = set()
     for frame, found in enumerate(candidates):
-        now_s = stamps_s[frame]
-        done += [t for t in alive if now_s - stamps_s[t.frames[-1]] > MAX_SILENCE_S]
-        alive = [t for t in alive if now_s - stamps_s[t.frames[-1]] <= MAX_SILENCE_S]
+        living = [k for k, t in enumerate(alive) if stamps_s[frame] - stamps_s[t.frames[-1]] <= MAX_SILENCE_S]
+        alive, last = [alive[k] for k in living], [last[k] for k in living]
         taken = _assign(alive, found, frame, stamps_s, diagonal_px)
-        alive += [_started(frame, d, stamps_s) for i, d in enumerate(found) if i not in taken]
-    return _stitch(done + alive, stamps_s, diagonal_px)
+        for i, j in taken.items():
+            alive[i].add(frame, found[j], stamps_s)
+            links.add((last[i], (frame, j)))
+            last[i] = (frame, j)
+        for j in sorted(set(range(len(found))) - set(taken.values())):
+            tracklet = Tracklet()
+            tracklet.add(frame, found[j], stamps_s)
+            alive.append(tracklet)
+            last.append((frame, j))
+    return links
 
 
-def _started(frame: int, detection: Detection, stamps_s: np.ndarray) -> Tracklet:
-    tracklet = Tracklet()
-    tracklet.add(frame, detection, stamps_s)
-    return tracklet
+def _joined(
+    candidates: Sequence[Sequence[Detection]], links: set[tuple[Place, Place]], stamps_s: np.ndarray
+) -> list[Tracklet]:
+    """Tracklets along the links; a candidate without any is a tracklet of its own."""
+    after, followers = dict(links), {b for _, b in links}
+    tracklets = []
+    for frame, found in enumerate(candidates):
+        for j in range(len(found)):
+            if (frame, j) in followers:
+                continue
+            tracklet, at = Tracklet(), (frame, j)
+            while at is not None:
+                tracklet.add(at[0], candidates[at[0]][at[1]], stamps_s)
+                at = after.get(at)
+            tracklets.append(tracklet)
+    return tracklets
 
 
 def _assign(
     alive: list[Tracklet], found: Sequence[Detection], frame: int, stamps_s: np.ndarray, diagonal_px: float
-) -> set[int]:
-    """Give candidates to tracklets; returns the indices of those given."""
+) -> dict[int, int]:
+    """Which living tracklet takes which candidate, by index."""
     if not alive or not found:
-        return set()
+        return {}
     cost = np.full((len(alive), len(found)), NEVER)
     for i, tracklet in enumerate(alive):
         last = tracklet.detections[-1]
@@ -93,12 +143,7 @@ def _assign(
             if distance <= 1.0:
                 cost[i, j] = distance + 0.5 * abs(np.log(detection.area_px / last.area_px))
     rows, columns = linear_sum_assignment(cost)
-    taken = set()
-    for i, j in zip(rows, columns, strict=True):
-        if cost[i, j] < NEVER:
-            alive[i].add(frame, found[j], stamps_s)
-            taken.add(int(j))
-    return taken
+    return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if cost[i, j] < NEVER}
 
 
 def _stitch(tracklets: list[Tracklet], stamps_s: np.ndarray, diagonal_px: float) -> list[Tracklet]:
@@ -109,23 +154,29 @@ def _stitch(tracklets: list[Tracklet], stamps_s: np.ndarray, diagonal_px: float)
     """
     tracklets = sorted(tracklets, key=lambda t: t.frames[0])
     n = len(tracklets)
+    ends = [t.end_velocity(stamps_s) for t in tracklets]
+    starts = [t.end_velocity(stamps_s, at_start=True) for t in tracklets]
     cost = np.full((n, n), NEVER)
     for i, early in enumerate(tracklets):
-        for j, late in enumerate(tracklets):
+        for j in range(i + 1, n):
+            late = tracklets[j]
             dt_s = stamps_s[late.frames[0]] - stamps_s[early.frames[-1]]
             if dt_s <= 0:
                 continue
             half_s = min(dt_s / 2, 0.1)
-            forward = early.detections[-1].centre_px + early.velocity * half_s
-            backward = late.detections[0].centre_px - late.velocity * half_s if len(late.frames) > 1 else (
-                np.array(late.detections[0].centre_px)
-            )
+            forward = early.detections[-1].centre_px + ends[i] * half_s
+            backward = late.detections[0].centre_px - starts[j] * half_s
             distance = float(np.hypot(*(forward - backward)))
             gate = diagonal_px * (GATE_SHARE + GATE_SHARE_PER_S * min(dt_s, MAX_SILENCE_S))
             if distance <= gate:
                 cost[i, j] = distance / gate + 0.1 * dt_s
+    return join_by_cost(tracklets, cost)
+
+
+def join_by_cost(tracklets: list[Tracklet], cost: np.ndarray) -> list[Tracklet]:
+    """Join tracklets end to start so that the sum of cost (n, n) is least; NEVER forbids a pair."""
     follower = {int(i): int(j) for i, j in zip(*linear_sum_assignment(cost), strict=True) if cost[i, j] < NEVER}
-    joined, heads = [], set(range(n)) - set(follower.values())
+    joined, heads = [], set(range(len(tracklets))) - set(follower.values())
     for head in sorted(heads):
         chain, at = Tracklet(), head
         while True:
