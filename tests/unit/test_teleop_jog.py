@@ -26,8 +26,10 @@ def tool(mode: Mode = Mode.BASE, scale: float = 1.0, **shares: float) -> JogComm
 
 
 class Jogging:
-    def __init__(self, pose: np.ndarray = HOME, kinematics: Kinematics | None = KINEMATICS) -> None:
-        self.cell, self.jogger = FakeCell(pose), Jogger(ROBOT, SPEEDS, kinematics)
+    def __init__(
+        self, pose: np.ndarray = HOME, kinematics: Kinematics | None = KINEMATICS, speeds: JogSpeeds = SPEEDS
+    ) -> None:
+        self.cell, self.jogger = FakeCell(pose), Jogger(ROBOT, speeds, kinematics)
 
     def step(self, command: JogCommand, seconds: float = PERIOD_S, problem: str | None = None) -> np.ndarray | None:
         for _ in range(round(seconds / PERIOD_S)):
@@ -127,6 +129,35 @@ def test_the_tool_goes_straight_at_its_speed(axis, mode):
     wanted = 0.08 * (rotation @ direction if mode is Mode.TOOL else np.array(direction))
     np.testing.assert_allclose(jogging.tip()[0] - start, wanted, atol=1e-3)
     assert_within_limits(jogging.cell.moves())
+
+
+def test_the_tool_goes_straight_when_it_is_asked_for_more_than_the_joints_can_do():
+    """All joints are slowed alike: one that is cut alone would bend the way."""
+    jogging = Jogging(speeds=JogSpeeds(linear_m_s=1.0, lead_rad=1.0))
+    jogging.step(tool())
+    start, _ = jogging.tip()
+    jogging.step(tool(y=1.0, z=-0.3), 0.1)
+    moved = jogging.tip()[0] - start
+    assert_within_limits(jogging.cell.moves())
+    fastest = np.abs(np.diff(jogging.cell.moves(), axis=0)).max() / PERIOD_S
+    assert fastest == pytest.approx(ROBOT.velocity[0], rel=1e-6), "not fast enough to test anything"
+    assert moved[1] > 0.05
+    np.testing.assert_allclose(moved, moved[1] * np.array([0.0, 1.0, -0.3]), atol=2e-3)
+
+
+def test_out_of_the_stretched_arm_the_way_is_back():
+    """Almost straight: outwards there is nothing left, sideways and back it goes on."""
+    stretched = np.array([0.0, 1.27, -1.37, 0.1, 0.0, 0.03])
+
+    def go(**shares) -> np.ndarray:
+        jogging = Jogging(stretched)
+        jogging.step(tool())
+        jogging.step(tool(**shares), 1.0)
+        return jogging.tip()[0] - KINEMATICS.tip_pose(stretched)[0]
+
+    assert np.abs(go(x=1.0)[0]) < 0.005
+    assert go(x=-1.0)[0] < -0.05
+    assert go(y=1.0)[1] > 0.08
 
 
 @pytest.mark.parametrize(("axis", "about"), [("pitch", [0, 1, 0]), ("yaw", [0, 0, 1])])

@@ -241,6 +241,17 @@ def test_a_stall_of_this_process_is_not_taken_for_another_commander():
     assert leading.step(AT_HOME) is not None
 
 
+def test_it_begins_at_the_command_not_where_the_arm_sags():
+    """A servo under load is not where it is told to be: to begin at the measured pose would let go of the load."""
+    cell = FakeCell()
+    command = HOME + offset(shoulder=-0.03)
+    cell.view.on_command(command, cell.now_s)
+    np.testing.assert_array_equal(cell.view.anchor(cell.now_s), command)
+    np.testing.assert_array_equal(cell.view.anchor(cell.now_s + 0.2), HOME)  # a guard that has fallen silent: as it is
+    cell.view.on_command(command * np.nan, cell.now_s + 0.2)
+    np.testing.assert_array_equal(cell.view.anchor(cell.now_s + 0.2), HOME)
+
+
 def test_a_leader_too_far_away_is_refused_and_said():
     leading = Leading()
     far = AT_HOME + offset(elbow=0.9)

@@ -9,9 +9,6 @@ import numpy as np
 _SMALLEST_SHARE = 1.0 / 15.0
 #: ... and never finer than this: m per rad for positions, rad per rad for orientations.
 _POSITION_FLOOR, _ORIENTATION_FLOOR = 1e-3, 0.2
-#: No farther into a singularity than this (Servo's hard stop is at a condition number of 30, too): out of it the tool
-#: comes as slowly as it went in.
-STOP_SHARE = 1.0 / 30.0
 
 
 def joint_velocity(jacobian: np.ndarray, twist: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -30,12 +27,6 @@ def joint_velocity(jacobian: np.ndarray, twist: np.ndarray) -> tuple[np.ndarray,
     inverse, _ = _damped_inverse(orientation @ free, _ORIENTATION_FLOOR)
     velocity = velocity + free @ (inverse @ (twist[3:] - orientation @ velocity))
     return velocity, rank < 3 and bool(np.any(twist[:3]))
-
-
-def conditioning(jacobian: np.ndarray) -> float:
-    """From 0 (a direction in which the tool cannot go) to 1: worst over best direction, for its position."""
-    values = np.linalg.svd(jacobian[:3], compute_uv=False)
-    return float(values[-1] / max(values[0], 1e-300))
 
 
 def _damped_inverse(matrix: np.ndarray, floor: float) -> tuple[np.ndarray, int]:

@@ -16,12 +16,10 @@ from autofocus_core.kinematics import Kinematics
 from autofocus_core.schema import Robot
 
 from demo_recorder.teleop import config
-from demo_recorder.teleop.cartesian import STOP_SHARE, conditioning, joint_velocity
+from demo_recorder.teleop.cartesian import joint_velocity
 from demo_recorder.teleop.guard_view import GuardView
 from demo_recorder.teleop.target import LONGEST_STEP_S, Target
 
-#: How far ahead a singularity is looked for.
-_LOOK_AHEAD_S = 0.02
 #: A joint this near to its limit (rad or m) is at it.
 _AT_LIMIT = 1e-6
 
@@ -157,17 +155,9 @@ class Jogger:
         velocity /= max(1.0, fastest)  # the same direction, no joint beyond its limit
         if not slowed:
             return velocity, "moving"
-        ahead = q.copy()
-        ahead[: self._arm] += velocity * _LOOK_AHEAD_S
-        worse = conditioning(self._kinematics.jacobian(ahead)[:, : self._arm] * free) < conditioning(jacobian)
-        if worse and conditioning(jacobian) < STOP_SHARE:
-            return np.zeros(self._arm), f"stopped at {self._why(free)}: go back, or jog a joint"
-        return velocity, f"moving, slowed at {self._why(free)}"
-
-    def _why(self, free: np.ndarray) -> str:
-        """What keeps the tool from going on, for the operator."""
         locked = [joint.name for joint, can in zip(self.robot.joints, free) if not can]
-        return f"the limit of {', '.join(locked)}" if locked else "a singularity"
+        at = f"the limit of {', '.join(locked)}" if locked else "a singularity"
+        return velocity, f"slowed at {at}: go back, or jog a joint"
 
     def _share(self, step: np.ndarray, here: np.ndarray, measured: np.ndarray) -> float:
         """The largest share of `step` with which every joint stays within its limits and its lead."""
