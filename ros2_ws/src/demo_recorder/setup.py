@@ -10,13 +10,13 @@ setup(
     description="Records demonstrations into rosbag2 episodes, raw bytes, every loss counted; teleoperation",
     license="Apache-2.0",
     packages=find_packages(include=[PACKAGE, PACKAGE + ".*"]),
-    package_data={PACKAGE: ["py.typed"]},
+    package_data={PACKAGE: ["py.typed", "realsense/*.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),
         ("share/" + PACKAGE + "/config", sorted(glob("config/*.yaml"))),
     ],
-    install_requires=["autofocus_core", "mcap"],
+    install_requires=["autofocus_core", "mcap", "textual"],
     extras_require={"realsense": ["pyrealsense2"]},
     python_requires=">=3.10",
     entry_points={
