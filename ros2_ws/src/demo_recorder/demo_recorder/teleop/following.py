@@ -49,11 +49,6 @@ class Following:
         """A person says that it may go on."""
         self._stopped = None
 
-    @property
-    def stopped(self) -> str | None:
-        """Why only a person can make it go on, None where it may go on by itself."""
-        return self._stopped
-
     def step(
         self, leader: np.ndarray, problem: str | None, view: GuardView, now_s: float, dt_s: float
     ) -> np.ndarray | None:

@@ -82,7 +82,6 @@ class Jogger:
         """Without `kinematics` only joint mode moves anything."""
         self.robot, self.speeds = robot, speeds
         self.reason = "not started"
-        self.sending = False
         self._kinematics = kinematics
         self._target = Target(robot)
         self._arm = len(robot.joints)
@@ -95,7 +94,6 @@ class Jogger:
     ) -> np.ndarray | None:
         """The target for this period, or None where nothing may be asked for. `reason` then says why."""
         problem = problem or view.problem(now_s)
-        self.sending = problem is None
         if problem is not None:
             self._target.release()
             self.reason = problem
