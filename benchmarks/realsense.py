@@ -1,15 +1,17 @@
 """What the RealSense node costs, its frames from the library's software device, one subscriber in another process.
 
-    python benchmarks/realsense.py             # about a minute; writes results/realsense.json
+    python benchmarks/realsense.py             # about two minutes; writes results/realsense.json
     python benchmarks/realsense.py --seconds 3 --dry-run
 
-Measured twice for each size: with the image message filled in place and given to rclpy, as the node does it, and
-with CDR bytes put together here and published as they are. What feeding the frames costs is not counted.
+Three ways for each size: as the node does it (the message filled in place, room in Fast DDS's shared memory); with
+CDR bytes put together and published as they are; and as the node does it, but with Fast DDS as it comes. What feeding
+the frames costs is not counted; what subscribing costs is another process.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import struct
 import subprocess
@@ -24,10 +26,12 @@ import numpy as np
 import rclpy
 from autofocus_core.results import record
 from demo_recorder import realsense_node
+from demo_recorder.realsense.dds import VARIABLES, make_room
 from rclpy.serialization import serialize_message
 from soft_camera import Feed, SoftCamera, SoftSource
 
 WORKLOADS = (((640, 480), 30), ((1280, 720), 60))
+AS_IS, BYTES, NO_ROOM = "as it is", "serialised bytes", "Fast DDS as it comes"
 COMMAND = "python benchmarks/realsense.py"
 SUBSCRIBER = """
 import sys, rclpy
@@ -69,14 +73,22 @@ def cpu_s(thread: threading.Thread) -> float:
     return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
 
 
-def measure(size: tuple[int, int], rate_hz: int, seconds: float) -> dict[str, float]:
-    """Run the node for so long; gives its CPU in percent of a core, ms of CPU per image, and counts."""
-    width, height = size
-    soft = SoftCamera()
+def measure_here(width: int, height: int, rate_hz: int, way: str, seconds: float) -> dict[str, float]:
+    """Run the node in this process; gives its CPU in percent of a core, ms of CPU per image, and counts."""
+    os.environ.setdefault("ROS_DOMAIN_ID", "83")  # a domain of its own, on this machine only
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if way != NO_ROOM:
+        make_room(os.environ)
+    if way == BYTES:
+        realsense_node._ImageTopic = SerializedTopic
+    size, soft = (width, height), SoftCamera()
     parameters = {"enable_depth": "false", "rgb_camera.color_profile": f"{width}x{height}x{rate_hz}"}
     argv = ["bench", "--ros-args"] + [word for item in parameters.items() for word in ("-p", "{}:={}".format(*item))]
     rclpy.init(args=argv)
-    subscriber = subprocess.Popen([sys.executable, "-c", SUBSCRIBER], stdout=subprocess.PIPE, text=True)
+    environment = {key: value for key, value in os.environ.items() if key not in VARIABLES}
+    subscriber = subprocess.Popen(
+        [sys.executable, "-c", SUBSCRIBER], stdout=subprocess.PIPE, text=True, env=environment
+    )
     node = realsense_node.RealSenseNode(SoftSource(soft))
     try:
         while not node.wants("color") or node.camera.state.state != "streaming":
@@ -109,30 +121,33 @@ def measure(size: tuple[int, int], rate_hz: int, seconds: float) -> dict[str, fl
 
 
 def main() -> int:
-    """Measure, print, record; 0 when no image was lost in the node."""
+    """Measure, print, record; 0 when the node, as it is, has lost nothing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0, help="per measurement (default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="print only, write no results")
+    parser.add_argument("--measure", nargs=4, metavar=("WIDTH", "HEIGHT", "RATE", "WAY"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    os.environ.setdefault("ROS_DOMAIN_ID", "83")  # a domain of its own, on this machine only
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    lost = 0
-    ways = {"message filled in place": realsense_node._ImageTopic, "serialised bytes": SerializedTopic}
-    for size, rate_hz in WORKLOADS:
-        for way, topic in ways.items():
-            realsense_node._ImageTopic = topic
-            result = measure(size, rate_hz, args.seconds)
-            what = f"{size[0]}x{size[1]}@{rate_hz}"
-            print(f"{what}, {way}: " + ", ".join(f"{key} {value:.4g}" for key, value in result.items()), flush=True)
-            lost += result["sent"] - result["published"]
+    if args.measure:
+        *numbers, way = args.measure
+        print(json.dumps(measure_here(*map(int, numbers), way, args.seconds)))
+        return 0
+    missing = 0
+    for (width, height), rate_hz in WORKLOADS:
+        for way in (AS_IS, BYTES, NO_ROOM):
+            # A process of its own: Fast DDS reads its profiles once.
+            words = ["--seconds", str(args.seconds), "--measure", str(width), str(height), str(rate_hz), way]
+            done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
+            result = json.loads(done.stdout.splitlines()[-1])
+            what = f"{width}x{height}@{rate_hz} rgb8, {way}"
+            print(f"{what}: " + ", ".join(f"{key} {value:.4g}" for key, value in result.items()), flush=True)
+            lost = result["sent"] - result["received"]
+            missing += lost if way == AS_IS else 0
             if not args.dry_run:
-                name = f"CPU of the RealSense node at {what} rgb8, {way}"
-                target = "chosen" if topic is not SerializedTopic else "compared"
-                record("realsense", name, round(result["cpu"], 1), "% of a core", target, True, COMMAND)
-                missing = result["sent"] - result["received"]
-                name = f"images lost from device to subscriber at {what}, {way}"
-                record("realsense", name, missing, f"of {result['sent']}", "0", missing == 0, COMMAND)
-    return 1 if lost else 0
+                cpu = round(result["cpu"], 1)
+                record("realsense", f"CPU of the node at {what}", cpu, "% of a core", "measured", True, COMMAND)
+                name, target = f"images lost from device to subscriber at {what}", "0" if way == AS_IS else "measured"
+                record("realsense", name, lost, f"of {result['sent']}", target, target != "0" or not lost, COMMAND)
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

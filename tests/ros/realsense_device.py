@@ -16,15 +16,15 @@ from soft_camera import Feed, SoftCamera, SoftSource
 
 #: How old a frame of the global domain is when it is sent.
 AGE_MS = 15.0
+WRAPS_AFTER_MS = 4000.0
 
 
 def device_clock(domain: str):
     """Device time in ms by seconds since the start: the host's for the global domain, else a counter about to wrap."""
     if domain == "global_time":
-        begin_ms = time.time() * 1000
-        return lambda second: begin_ms + 1000 * second - AGE_MS
+        return lambda _: time.time() * 1000 - AGE_MS
     wrap_ms = 2**32 / 1000
-    return lambda second: (wrap_ms - 2500 + 1000 * second) % wrap_ms
+    return lambda second: (wrap_ms - WRAPS_AFTER_MS + 1000 * second) % wrap_ms
 
 
 if __name__ == "__main__":

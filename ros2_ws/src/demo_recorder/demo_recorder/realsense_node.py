@@ -31,6 +31,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from demo_recorder.realsense.camera import Camera
+from demo_recorder.realsense.dds import make_room
 from demo_recorder.realsense.device import Bus, Recording, Source
 from demo_recorder.realsense.info import CameraModel
 from demo_recorder.realsense.library import library
@@ -197,6 +198,7 @@ class _ImageTopic:
 def main(args: list[str] | None = None, source: Source | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 2 for what its user can mend."""
     stop = threading.Event()
+    make_room(os.environ)
     # rclpy's own handlers would take the context away under the camera's thread.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     for number in (signal.SIGINT, signal.SIGTERM):
