@@ -286,6 +286,28 @@ def test_a_second_key_waits_for_the_first_answer():
     screen(script)
 
 
+def test_a_lost_answer_does_not_keep_the_episode_from_being_stopped():
+    """The recorder had started, its answer was lost: for 15 s the screen would wait, and nobody could stop it."""
+
+    async def script(stage):
+        await stage.send(status())
+        stage.client.hold["start"] = threading.Event()
+        await stage.pilot.press("space")
+        await stage.send(recording(0.0))
+        assert "waiting" not in stage.shown("banner")
+        stage.client.hold["stop"] = threading.Event()
+        await stage.pilot.press("space")
+        await stage.until(lambda: stage.client.asked == ["start", "stop"], "the stop")
+        stage.client.hold["start"].set()  # the late answer is to another question
+        await stage.pilot.pause()
+        await asyncio.sleep(0.1)
+        assert stage.app._pending == "stop"
+        stage.client.hold["stop"].set()
+        await stage.until(lambda: not stage.app._pending, "the answer")
+
+    screen(script)
+
+
 def test_it_can_be_left_while_the_recorder_does_not_answer():
     async def script(stage):
         await stage.send(status())

@@ -61,8 +61,9 @@ class RecordApp(App[None]):
     class Answered(Message):
         """What the recorder said to the requests of a key."""
 
-        def __init__(self, answers: Sequence[Answer]) -> None:
+        def __init__(self, number: int, answers: Sequence[Answer]) -> None:
             super().__init__()
+            self.number = number
             self.answers = answers
 
     def __init__(
@@ -83,6 +84,7 @@ class RecordApp(App[None]):
         self._answer = ""
         self._notice = ""
         self._pending = ""
+        self._requests = 0
         self._drawn_s = 0.0
         self._draw_planned = False
         self._last_link = Link.STARTING
@@ -128,6 +130,8 @@ class RecordApp(App[None]):
                 event.status.events, event.status.last_event)):
             self._events.appendleft(f"{time.strftime('%H:%M:%S')} {event.status.last_event}")
         if before is None or before.state != event.status.state:
+            # Done, though the answer may be lost: DDS drops it now and then where the other side was just discovered.
+            self._pending = ""
             self._draw()
         elif not self._draw_planned:
             self._draw_planned = True
@@ -268,18 +272,21 @@ class RecordApp(App[None]):
         if self._pending:
             return self._tell(f"{name}: not asked, the recorder has not answered to {self._pending} yet.")
         self._pending, self._answer, self._notice = name, "", ""
+        self._requests += 1
+        number = self._requests
         self._draw()
 
         def ask() -> None:
             # All of them: a refused outcome does not keep the episode from being stopped.
-            self.post_message(self.Answered([call() for call in calls]))
+            self.post_message(self.Answered(number, [call() for call in calls]))
 
         # A daemon: the screen can be left while the recorder thinks.
         threading.Thread(target=ask, name=f"ask {name}", daemon=True).start()
 
     def on_record_app_answered(self, event: Answered) -> None:
         """Show what was refused; what was done shows in the status."""
-        self._pending = ""
+        if event.number == self._requests:
+            self._pending = ""
         self._answer = "\n".join(answer.text for answer in event.answers if not answer.ok)
         if self._answer:
             self._ring(STARTED_BELLS)
