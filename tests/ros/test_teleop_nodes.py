@@ -284,9 +284,14 @@ def test_a_gamepad_jogs_while_its_deadman_is_held(cell, ros_node, spawn, tmp_pat
     joystick.plug_in()
     cell.says("deadman")
     joystick.axis(0, 1.0)
-    joystick.press(X)  # arms the guard
-    joystick.press(X, up=True)
-    cell.wait_until(lambda: cell.guard.get("state") == "holding", 20, f"armed: {cell.guard}")
+
+    def armed() -> bool:  # once the guard's service is discovered
+        joystick.press(X)
+        joystick.press(X, up=True)
+        time.sleep(0.5)
+        return cell.guard.get("state") == "holding"
+
+    cell.wait_until(armed, 30, f"X to arm the guard: {cell.guard}")
     assert abs(cell.moves(0)) < 1e-9 and not cell.heartbeats
     joystick.press(LB)
     cell.says("moving")
