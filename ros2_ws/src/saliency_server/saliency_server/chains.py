@@ -12,6 +12,7 @@ from saliency_server.values import Detection
 RIVAL_SCORE_RATIO = 0.75  # another candidate this good, of like size, may be the same thing, or its rival
 RIVAL_AREA_RATIO = 0.3
 RIVAL_MIN_FRAMES = 4
+RELINK_WORTH = 8.0  # above any cost of a pair that can be one thing
 OVERLAP_FRAMES = 10
 INSTANCE_MIN_S = 0.7  # a further thing of the same name must have been seen this long ...
 INSTANCE_MIN_SHARE = 0.5  # ... in this share of the frames between its first and last
@@ -71,8 +72,8 @@ def reidentify(tracklets: Sequence[Tracklet], stamps_s: np.ndarray, diagonal_px:
             reach = diagonal_px * (GATE_SHARE + GATE_SHARE_PER_S * dt_s)
             if moved <= reach and unlike <= -np.log(RIVAL_AREA_RATIO):
                 # Distance in shares of the image: within its reach, what is nearer is likelier, whatever the gap.
-                cost[i, j] = 4.0 * moved / diagonal_px + unlike + 0.05 * dt_s
-    return join_by_cost(lasting, cost) + fleeting
+                cost[i, j] = 4.0 * moved / diagonal_px + unlike + 0.1 * min(dt_s, 5.0)
+    return join_by_cost(lasting, cost, RELINK_WORTH) + fleeting
 
 
 def instances(tracklets: Sequence[Tracklet], stamps_s: np.ndarray, most: int) -> list[list[Tracklet]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from saliency_server.values import Detection
 
+SAME_THING = 0.6  # IoU at which two boxes of one frame are around one thing
 FITS = 1.2  # patches are one thing if together they are at most this many times its size
 SHORT = 0.88  # a side seen at less than this share of its length is partly hidden
 FULL_AREA = 0.93  # less of its area than this, and a part of it is covered
@@ -38,6 +39,25 @@ def merge_split(
             joined.append(whole)
         merged.append(tuple(sorted(joined, key=lambda d: d.score * d.area_px, reverse=True)))
     return merged
+
+
+def distinct(found: Sequence[Detection]) -> list[Detection]:
+    """A frame's candidates in an order of their own, without second boxes around what a better one is around."""
+    kept: list[Detection] = []
+    for detection in sorted(found, key=lambda d: (-d.score, d.box_px, d.centre_px)):
+        if all(_overlap(detection, other) < SAME_THING for other in kept):
+            kept.append(detection)
+    return kept
+
+
+def _overlap(a: Detection, b: Detection) -> float:
+    """Intersection over union of two boxes."""
+    width = min(a.box_px[2], b.box_px[2]) - max(a.box_px[0], b.box_px[0])
+    height = min(a.box_px[3], b.box_px[3]) - max(a.box_px[1], b.box_px[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = sum((d.box_px[2] - d.box_px[0]) * (d.box_px[3] - d.box_px[1]) for d in (a, b))
+    return width * height / (areas - width * height)
 
 
 def complete(

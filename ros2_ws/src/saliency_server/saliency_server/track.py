@@ -14,7 +14,7 @@ from saliency_server.chains import (
     instances,
     reidentify,
 )
-from saliency_server.hidden import complete, merge_split, typical_size
+from saliency_server.hidden import complete, distinct, merge_split, typical_size
 from saliency_server.parts import join_parts
 from saliency_server.smooth import fill, runs, smooth
 from saliency_server.tracklets import Tracklet, build_tracklets
@@ -84,7 +84,7 @@ def _things(
 ) -> tuple[list[Tracklet], list[list[Tracklet]]]:
     """All tracklets, and those of each thing. The order of a frame's candidates does not matter."""
     diagonal_px = float(np.hypot(*size_px))
-    candidates = [sorted(found, key=lambda d: (d.box_px, d.centre_px, d.score)) for found in candidates]
+    candidates = [distinct(found) for found in candidates]
     if role == "robot":
         candidates, most = join_parts(candidates, stamps_s, diagonal_px), 1
     tracklets = build_tracklets(candidates, stamps_s, diagonal_px)

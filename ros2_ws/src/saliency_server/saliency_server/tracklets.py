@@ -15,8 +15,13 @@ from saliency_server.values import Detection
 GATE_SHARE = 0.035  # an object may be this far from where a constant velocity puts it ...
 GATE_SHARE_PER_S = 0.6  # ... plus this for each second without it
 MAX_SILENCE_S = 0.5  # after this a tracklet ends; a later one may be stitched to it
+STALE = 2.0  # added to the cost of a tracklet unseen for MAX_SILENCE_S: what was seen last goes first ...
+UNPROVEN = 0.5  # ... and what was seen often before what was seen once
 VELOCITY_GAIN = 0.4  # of the newest displacement in the velocity estimate
 VELOCITY_S = 0.2  # the ends of a tracklet over which its velocity there is fitted
+SURE_FRAMES = 4  # a tracklet of fewer may be a false alarm: it is joined over short gaps only, and if no other claims
+SHORT_GAP_S = 0.2
+WORTH = 2.0  # what a join may cost
 NEVER = 1e6
 
 
@@ -73,7 +78,7 @@ def build_tracklets(
 
     candidates: N sequences; stamps_s: (N,) strictly increasing. Each frame's candidates are assigned to the living
     tracklets at once (Hungarian method) by distance to a constant-velocity prediction over the gate, plus half the
-    logarithm of the ratio of areas; what lies outside its gate starts a tracklet of its own. The same is done from
+    logarithm of the ratio of areas, tracklets seen lately and often before others; what lies outside its gate starts a tracklet of its own. The same is done from
     the end of the recording to its start, and only links that both directions make are kept: where two like things
     cross, the directions disagree and the tracklets end, for the stitching to decide with both sides known.
     """
@@ -135,13 +140,15 @@ def _assign(
     for i, tracklet in enumerate(alive):
         last = tracklet.detections[-1]
         dt_s = stamps_s[frame] - stamps_s[tracklet.frames[-1]]
+        missed_s = stamps_s[frame - 1] - stamps_s[tracklet.frames[-1]]
+        handicap = STALE * missed_s / MAX_SILENCE_S + UNPROVEN * (1 - min(len(tracklet.frames), 3) / 3)
         # The longer unseen, the less its velocity counts: hidden things are mostly being stopped or grasped.
         expected = last.centre_px + tracklet.velocity * min(dt_s, 0.2)
         gate = diagonal_px * (GATE_SHARE + GATE_SHARE_PER_S * dt_s)
         for j, detection in enumerate(found):
             distance = float(np.hypot(*np.subtract(detection.centre_px, expected))) / gate
             if distance <= 1.0:
-                cost[i, j] = distance + 0.5 * abs(np.log(detection.area_px / last.area_px))
+                cost[i, j] = distance + 0.5 * abs(np.log(detection.area_px / last.area_px)) + handicap
     rows, columns = linear_sum_assignment(cost)
     return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if cost[i, j] < NEVER}
 
@@ -161,7 +168,8 @@ def _stitch(tracklets: list[Tracklet], stamps_s: np.ndarray, diagonal_px: float)
         for j in range(i + 1, n):
             late = tracklets[j]
             dt_s = stamps_s[late.frames[0]] - stamps_s[early.frames[-1]]
-            if dt_s <= 0:
+            sure = min(len(early.frames), len(late.frames)) >= SURE_FRAMES
+            if dt_s <= 0 or not (sure or dt_s <= SHORT_GAP_S):
                 continue
             half_s = min(dt_s / 2, 0.1)
             forward = early.detections[-1].centre_px + ends[i] * half_s
@@ -169,13 +177,20 @@ def _stitch(tracklets: list[Tracklet], stamps_s: np.ndarray, diagonal_px: float)
             distance = float(np.hypot(*(forward - backward)))
             gate = diagonal_px * (GATE_SHARE + GATE_SHARE_PER_S * min(dt_s, MAX_SILENCE_S))
             if distance <= gate:
-                cost[i, j] = distance / gate + 0.1 * dt_s
+                cost[i, j] = distance / gate + 0.1 * min(dt_s, 5.0)
     return join_by_cost(tracklets, cost)
 
 
-def join_by_cost(tracklets: list[Tracklet], cost: np.ndarray) -> list[Tracklet]:
-    """Join tracklets end to start so that the sum of cost (n, n) is least; NEVER forbids a pair."""
-    follower = {int(i): int(j) for i, j in zip(*linear_sum_assignment(cost), strict=True) if cost[i, j] < NEVER}
+def join_by_cost(tracklets: list[Tracklet], cost: np.ndarray, worth: float = WORTH) -> list[Tracklet]:
+    """Join tracklets end to start where that costs less than it is worth: the joins that gain most in all.
+
+    cost (n, n); pairs at `worth` or above are never joined. A join to a tracklet of few frames is worth less, so that
+    false alarms do not come between two stretches of one thing.
+    """
+    sure = np.minimum([len(t.frames) for t in tracklets], SURE_FRAMES) / SURE_FRAMES
+    gain = np.maximum(worth - cost, 0.0) * np.minimum.outer(sure, sure)
+    pairs = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
+    follower = {int(i): int(j) for i, j in pairs if gain[i, j] > 0.0}
     joined, heads = [], set(range(len(tracklets))) - set(follower.values())
     for head in sorted(heads):
         chain, at = Tracklet(), head
