@@ -11,11 +11,11 @@ import numpy as np
 
 from recorder_parts.meters import Memory
 from recorder_parts.soak_plan import KILL, NORMAL, Episode
-from recorder_parts.summary import NO_TARGET, Figure
+from recorder_parts.summary import Figure
 from recorder_parts.workloads import MB
 
-#: Episodes of a recorder's life in which caches and pools may still fill.
-WARM_UP_EPISODES = 2
+#: Episodes of a recorder's life in which caches and pools may still fill, and those that make a trend after that.
+WARM_UP_EPISODES, TREND_EPISODES = 5, 6
 #: "Flat": what the trend of the episodes' memory peaks adds up to over the whole soak.
 MAX_GROWTH_MB, MAX_TAIL_S = 10.0, 1.0
 Samples = Sequence[tuple[float, Memory]]  # seconds since the soak began
@@ -31,11 +31,10 @@ def figures(episodes: Sequence[Episode], samples: Samples, disk_peak: int, secon
     problems = sum(len(episode.problems) for episode in episodes)
     unreported = sum(episode.unreported for episode in episodes)
     wrong = sum(episode.wrong for episode in episodes)
-    slope, growth_mb, peak_mb = trend(episodes, samples)
     tail_s = max((episode.tail_s for episode in killed), default=0.0)
     biggest = max((episode.bytes for episode in episodes), default=0)
     handles = max((episode.files for episode in ordinary), default=0) - min((e.files for e in ordinary), default=0)
-    return [
+    found = [
         Figure("soak: length", seconds / 60, "min"),
         Figure("soak: episodes", len(episodes), f"({said} of {len(ordinary)} ordinary ones)"),
         Figure("soak: recorded", sum(episode.bytes for episode in episodes) / 1e9, f"GB in {messages} messages"),
@@ -46,35 +45,40 @@ def figures(episodes: Sequence[Episode], samples: Samples, disk_peak: int, secon
         Figure("soak: messages doubled or foreign", wrong, "", "0", wrong == 0),
         Figure("soak: things not as they must be", problems, "(verdicts, checks, files)", "0", problems == 0),
         Figure("soak: lost by SIGKILL, worst stream", tail_s, "s", f"<= {MAX_TAIL_S:g}", tail_s <= MAX_TAIL_S),
-        Figure("soak: memory trend over all of it", growth_mb, f"MB private ({slope:+.1f} MB/h)",
-               f"<= {MAX_GROWTH_MB:g}", growth_mb <= MAX_GROWTH_MB),
-        Figure("soak: memory peak", peak_mb, "MB private", NO_TARGET),
+        Figure("soak: memory peak", max((m.private for _, m in samples), default=0) / MB, "MB private"),
         Figure("soak: open files of the recorder, most - least", handles, "", "<= 3", handles <= 3),
         Figure("soak: disk in use, peak", disk_peak / MB, f"MB (biggest episode {biggest / MB:.0f} MB)"),
     ]  # fmt: skip
+    slope = trend(episodes, samples)
+    if slope is not None:
+        growth_mb = slope * seconds
+        unit = f"MB private ({slope * 3600:+.1f} MB/h)"
+        found.append(
+            Figure("soak: memory trend over all of it", growth_mb, unit, f"<= {MAX_GROWTH_MB:g}",
+                   growth_mb <= MAX_GROWTH_MB)
+        )  # fmt: skip
+    return found
 
 
-def trend(episodes: Sequence[Episode], samples: Samples) -> tuple[float, float, float]:
-    """(MB per hour, MB over the whole soak, peak in MB) of the private memory, by each episode's highest sample.
+def trend(episodes: Sequence[Episode], samples: Samples) -> float | None:
+    """How the private memory grows, in MB per s, by each episode's highest sample; None where the soak was too short.
 
-    The slope is the median of the slopes between all pairs of episodes of one recorder's life (Theil-Sen), after its
-    first WARM_UP_EPISODES; of two lives, the worse.
+    It is the median of the slopes between all pairs of episodes of one recorder's life (Theil-Sen), after its first
+    WARM_UP_EPISODES; of the lives, the worst.
     """
     times_s = np.array([time_s for time_s, _ in samples])
     sizes_mb = np.array([memory.private / MB for _, memory in samples])
-    slopes = [0.0]
+    slopes = []
     for life in {episode.life for episode in episodes}:
         peaks = []
         for episode in [e for e in episodes if e.life == life and e.kind != KILL][WARM_UP_EPISODES:]:
             inside = (times_s >= episode.start_s) & (times_s <= episode.end_s)
             if inside.any():
                 peaks.append((episode.start_s, float(sizes_mb[inside].max())))
-        pairs = [(b[1] - a[1]) / (b[0] - a[0]) for i, a in enumerate(peaks) for b in peaks[i + 1 :]]
-        if pairs:
+        if len(peaks) >= TREND_EPISODES:
+            pairs = [(b[1] - a[1]) / (b[0] - a[0]) for i, a in enumerate(peaks) for b in peaks[i + 1 :]]
             slopes.append(float(np.median(pairs)))
-    slope = max(slopes)
-    length_s = max((episode.end_s for episode in episodes), default=0.0)
-    return slope * 3600, slope * length_s, float(sizes_mb.max(initial=0.0))
+    return max(slopes, default=None)
 
 
 def draw(path: Path, episodes: Sequence[Episode], samples: Samples) -> None:

@@ -33,18 +33,21 @@ WARM_UP_S = 1.5
 
 
 class Client(CellClient):
-    """Calls a recorder's services; remembers the longest write queue that its status told of, and when it told."""
+    """Calls a recorder's services, and remembers what its status told: the state, the longest write queue, when."""
 
     def __init__(self) -> None:
         super().__init__("bench_client")
         self.queue_peak: int | None = None
         self.status_s = 0.0  # monotonic time of the newest status
+        self.state = ""  # of the recorder, by that status
         self.node.create_subscription(DiagnosticArray, "/demo_recorder/status", self._on_status, 10)
 
     def _on_status(self, message: DiagnosticArray) -> None:
         self.status_s = time.monotonic()
         for status in message.status[:1]:
             for pair in status.values:
+                if pair.key == "state":
+                    self.state = pair.value
                 if pair.key == "queue_bytes" and pair.value:
                     self.queue_peak = max(self.queue_peak or 0, int(pair.value))
 
