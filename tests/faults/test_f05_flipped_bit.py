@@ -128,20 +128,29 @@ def test_f05_flipped_bit_in_a_killed_recording(tmp_path, compression):
     with open_bag(path, allow_truncated=True) as bag:
         truth = Counter((m.topic, m.receive_ns, m.raw) for m in bag.messages())
         unfinished = set(bag.losses)
+    for part, position, bit in places_to_flip(data):
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << bit
+        storage.write_bytes(damaged)
+        chunk = chunk_of(data, position)
+        with open_bag(path, allow_truncated=True) as bag:
+            found = Counter((m.topic, m.receive_ns, m.raw) for m in bag.messages())
+            named = any(f"byte {chunk.offset}" in loss for loss in set(bag.losses) - unfinished)
+        # MCAP's checksum of a chunk is that of the plain data: some bits of a zstd frame change nothing in it.
+        assert named or (part == "chunk: data" and compression == "zstd" and found == truth), (part, position, bit)
+        assert not found - truth, (part, position, bit)
+        assert not (truth - found) - messages_of(chunk), (part, position, bit)
+
+
+def places_to_flip(data):
+    """(part, byte, bit): every bit of one chunk's head and of the message indexes behind it, and some of all data."""
     rng = random.Random(7)
-    for part, offsets in places(data).items():
-        if not part.startswith(("chunk", "message index")):
-            continue
-        for position in rng.choices(offsets, k=50 if part == "chunk: data" else 10):
-            damaged = bytearray(data)
-            damaged[position] ^= 1 << rng.randrange(8)
-            storage.write_bytes(damaged)
-            chunk = chunk_of(data, position)
-            with open_bag(path, allow_truncated=True) as bag:
-                found = Counter((m.topic, m.receive_ns, m.raw) for m in bag.messages())
-                assert any(f"byte {chunk.offset}" in loss for loss in set(bag.losses) - unfinished), (part, position)
-            assert not found - truth, (part, position)
-            assert not (truth - found) - messages_of(chunk), (part, position)
+    parts = {name: offsets for name, offsets in places(data).items() if name.startswith(("chunk", "message index"))}
+    second = [record for record in mcap_walk.records(data) if record.name == "chunk"][1].offset
+    for part, offsets in parts.items():
+        if part != "chunk: data":
+            yield from ((part, at, bit) for at in offsets if chunk_of(data, at).offset == second for bit in range(8))
+        yield from ((part, at, rng.randrange(8)) for at in rng.choices(offsets, k=40))
 
 
 def test_f05_a_flipped_bit_in_one_of_several_files(tmp_path):

@@ -13,6 +13,8 @@ from mcap.records import ChunkIndex
 
 from autofocus_core.mcap_parse import (
     CHUNK_HEAD_MAX,
+    MESSAGE,
+    PARSED,
     RECORD,
     ChunkHead,
     Contents,
@@ -20,6 +22,8 @@ from autofocus_core.mcap_parse import (
     chunk_head,
     chunk_length,
     contents,
+    message_index,
+    parse,
     plain_bytes,
 )
 from autofocus_core.mcap_summary import Summary
@@ -28,7 +32,6 @@ _WINDOW_BYTES = 4 << 20
 #: What a chunk may begin with: opcode, a length below 2^40, two times, a size below 2^40, a CRC, a compression, and
 #: a stored size below 2^40.
 _CHUNK_START = re.compile(rb"\x06.{5}\0{3}.{16}.{5}\0{3}.{4}(?:\0{4}|\x03\0{3}lz4|\x04\0{3}zstd).{5}\0{3}", re.DOTALL)
-_OPCODES = frozenset(map(int, Opcode))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +144,29 @@ class ChunkReader:
         return self.end
 
     def _is_record(self, offset: int) -> bool:
-        """Whether a known record that fits begins at `offset`, or the end of the data is there."""
+        """Whether a record that makes sense begins at `offset`, or the end of the data is there."""
         if offset == self.end:
             return True
-        data = self.read(offset, RECORD.size)
+        data = self.read(offset, CHUNK_HEAD_MAX)
         if len(data) < RECORD.size:
             return False
-        opcode, length = RECORD.unpack(data)
-        return opcode in _OPCODES and offset + RECORD.size + length <= self.end
+        opcode, length = RECORD.unpack_from(data)
+        if offset + RECORD.size + length > self.end:
+            return False
+        try:
+            if opcode == Opcode.CHUNK:
+                head = chunk_head(data, offset)
+                return head.length == chunk_length(head.compression, head.stored)
+            if opcode == Opcode.MESSAGE_INDEX:
+                message_index(self.read(offset + RECORD.size, length))
+                return True
+            if opcode in PARSED:
+                parse(opcode, self.read(offset + RECORD.size, length))
+                return True
+        except DamagedError:
+            return False
+        lengths = {Opcode.DATA_END: length == 4, Opcode.MESSAGE: length >= MESSAGE.size, Opcode.ATTACHMENT: True}
+        return lengths.get(opcode, False)
 
     def _candidates(self, data: bytes, offset: int) -> list[ChunkHead]:
         """Where the bytes of the chunk may be: as the index says; without one, as the head says, and as it would be

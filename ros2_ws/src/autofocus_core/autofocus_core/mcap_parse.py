@@ -90,10 +90,13 @@ def plain_bytes(body: bytes, compression: str, size: int, crc: int) -> bytes:
             if known != size and known not in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
                 size = known  # the checksum decides which of the two is right
             _check_size(size)
-            plain = zstandard.ZstdDecompressor().decompress(body, max_output_size=size)
+            plain = zstandard.ZstdDecompressor().decompress(body, max_output_size=size, allow_extra_data=False)
         elif compression == "lz4":
             _check_size(size)
-            plain = lz4.frame.LZ4FrameDecompressor().decompress(body, max_length=size)
+            frame = lz4.frame.LZ4FrameDecompressor()
+            plain = frame.decompress(body, max_length=size)
+            if frame.unused_data:
+                raise ValueError("bytes behind its end")
         else:
             plain = body
     except (zstandard.ZstdError, RuntimeError, ValueError, EOFError, MemoryError) as error:
@@ -156,6 +159,10 @@ def messages(plain: bytes, channels: Container[int]) -> Iterator[tuple[int, int,
             if channel in channels:
                 yield channel, log_ns, publish_ns, start + MESSAGE.size, length - MESSAGE.size
         offset = start + length
+
+
+#: Opcodes of the records that :func:`parse` knows.
+PARSED = frozenset(map(int, _PARSERS))
 
 
 def parse(opcode: int, body: bytes) -> Schema | Channel | Header | Metadata:

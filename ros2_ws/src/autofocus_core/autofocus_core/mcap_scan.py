@@ -51,12 +51,13 @@ class Block:
 @dataclass(slots=True)
 class Damage:
     """What is wrong at byte `offset`. `counts`: messages lost by it, by channel, as far as they are known; the times
-    are those that the chunk claims (None: it is no chunk)."""
+    are those that the chunk claims (None: it is no chunk); `behind`: offset of the chunk before (None: none is)."""
 
     offset: int
     what: str
     start_ns: int | None = None
     end_ns: int | None = None
+    behind: int | None = None
     counts: dict[int, int] = field(default_factory=dict)
 
 
@@ -93,8 +94,8 @@ class _Scanner:
         self._crc = 0  # of the data section so far
         self._ended = False  # the record that ends the data section was met
         self._last: Contents | Damage | None = None  # the last chunk, for the message indexes that follow it
-        self._last_offset = 0
-        self._runs: list[Block] = []
+        self._last_offset: int | None = None
+        self._runs: list[tuple[Block, int | None]] = []  # and the chunk before
         self._run_start: int | None = None
 
     def run(self) -> Scan:
@@ -168,7 +169,7 @@ class _Scanner:
             self._definition(parse(opcode, self._file.read(start, after - start)))
         elif opcode == Opcode.MESSAGE_INDEX:
             self._message_index(offset, *message_index(self._file.read(start, after - start)))
-        elif opcode < _PRIVATE and opcode != Opcode.ATTACHMENT:
+        elif opcode != Opcode.ATTACHMENT and (opcode < _PRIVATE or not self.found.finished):
             raise DamagedError(f"a record that does not belong here (opcode {opcode})")
         self._add_crc(offset, after)
         return after
@@ -190,9 +191,10 @@ class _Scanner:
     def _message_index(self, offset: int, channel: int, entries: bytes) -> None:
         if isinstance(self._last, Damage):
             self._last.counts[channel] = len(entries) // 16
-        elif self._last is None or not same_entries(self._last.entries.get(channel, []), entries):
-            what = f"message index of the chunk at byte {self._last_offset} is damaged; its messages are whole"
-            self._damage(offset, what)
+        elif self._last is not None and not same_entries(self._last.entries.get(channel, []), entries):
+            self._damage(offset, "the message index is damaged; the messages are whole")
+        elif self._last is None and not self.found.damages:
+            self._damage(offset, "a message index without a chunk")
 
     def _chunk(self, offset: int) -> int:
         self._end_run(offset)
@@ -216,7 +218,10 @@ class _Scanner:
 
     def _lost_chunk(self, offset: int, why: str) -> int:
         start_ns, end_ns, after = self._file.claims(offset)
-        self._last, self._last_offset = self._damage(offset, f"chunk: {why}", start_ns, end_ns), offset
+        damage = self._damage(offset, f"chunk: {why}", start_ns, end_ns)
+        # What has no head may be another record; what follows it belongs to we do not know what.
+        self._last = damage if start_ns is not None else None
+        self._last_offset = offset if start_ns is not None else self._last_offset
         return self._file.resume(offset, after)
 
     def _lost(self, offset: int, after: int, why: str) -> int:
@@ -225,8 +230,7 @@ class _Scanner:
         if self._file.is_chunk(offset):  # but for its opcode
             return self._chunk(offset)
         resume = self._file.resume(offset, after)
-        where = f"behind the chunk at byte {self._last_offset}: " if self._last_offset else ""
-        self._damage(offset, f"{where}{why}; {resume - offset} bytes left out")
+        self._damage(offset, f"{why}; {resume - offset} bytes left out")
         return resume
 
     def _end_run(self, stop: int) -> None:
@@ -236,20 +240,22 @@ class _Scanner:
         start, self._run_start = self._run_start, None
         inside = contents(self._file.read(start, stop - start))
         size = stop - start
-        self._runs.append(Block(start, size, "", size, inside.start_ns, inside.end_ns, inside.counts))
+        block = Block(start, size, "", size, inside.start_ns, inside.end_ns, inside.counts)
+        self._runs.append((block, self._last_offset))
 
     def _keep_runs(self, summary: Summary | None) -> None:
         """Nobody writes messages both in chunks and outside: in a file with chunks they are damaged other records."""
         chunked = self.found.blocks or (summary and summary.statistics and summary.statistics.chunk_count)
         if not chunked:
-            self.found.blocks = self._runs
+            self.found.blocks = [run for run, _ in self._runs]
             self.found.chunked = not self._runs
             return
-        for run in self._runs:
+        for run, behind in self._runs:
+            self._last_offset = behind
             self._damage(run.offset, "a message outside of the chunks, left out: another record that is damaged")
 
     def _damage(self, offset: int, what: str, start_ns: int | None = None, end_ns: int | None = None) -> Damage:
-        damage = Damage(offset, what, start_ns, end_ns)
+        damage = Damage(offset, what, start_ns, end_ns, self._last_offset)
         self.found.damages.append(damage)
         return damage
 

@@ -192,7 +192,8 @@ def _words(damage: Damage, names: dict[int, RecoveredTopic]) -> str:
         times = f", from {damage.start_ns} to {damage.end_ns} ns ({seconds:.3f} s)"
     lost = Counter({names[c].name if c in names else "?": count for c, count in damage.counts.items()})
     messages_lost = ", ".join(f"{count} x {name}" for name, count in sorted(lost.items()))
-    return f"byte {damage.offset}{times}: {damage.what}" + (f"; lost: {messages_lost}" if messages_lost else "")
+    behind = "" if damage.behind is None or times else f", behind the chunk at byte {damage.behind}"
+    return f"byte {damage.offset}{times}{behind}: {damage.what}" + (f"; lost: {messages_lost}" if messages_lost else "")
 
 
 def _sorted(damages: list[Damage]) -> list[Damage]:
