@@ -167,6 +167,7 @@ def test_a_camera_that_is_pulled_out_comes_back(spawn, wait_until, probe):
     [
         ("rgb_camera.exposure:=20000", (), ("rgb_camera.exposure", "1 to 10000")),
         ("serial_no:=_999", (), ("999", "831612073525 (Software D435, USB 3.2)")),
+        ("stall_periods:=many", (), ("stall_periods", "'many'", "a whole number")),
     ],
 )
 def test_what_cannot_be_done_ends_the_node_with_the_reason(spawn, parameter, options, words):

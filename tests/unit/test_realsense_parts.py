@@ -62,6 +62,7 @@ def test_outputs_follow_the_streams():
 @pytest.mark.parametrize("value", ["_831612073525", "831612073525", 831612073525])
 def test_serial_numbers_may_look_like_numbers(value):
     assert serial_number(value) == "831612073525"
+    assert serial_number(None) == ""
 
 
 # -- finding and checking ------------------------------------------------------------------------------------------

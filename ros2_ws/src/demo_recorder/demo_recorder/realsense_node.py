@@ -73,10 +73,15 @@ class RealSenseNode(Node):
     # -- parameters --------------------------------------------------------------------------------------------------
 
     def _value(self, name: str, default: Any, description: str) -> Any:
-        """A parameter that is set when the node starts; of any type where the default is None or ""."""
-        free = default is None or default == ""
-        descriptor = ParameterDescriptor(description=description, read_only=True, dynamic_typing=free)
-        return self.declare_parameter(name, default, descriptor).value
+        """A parameter that is set when the node starts, of its default's type (an integer passes for a float)."""
+        descriptor = ParameterDescriptor(description=description, read_only=True, dynamic_typing=True)
+        value = self.declare_parameter(name, default, descriptor).value
+        if type(default) is float and type(value) is int:
+            return float(value)
+        if default is not None and type(value) is not type(default):
+            kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[type(default)]
+            raise AutofocusError(f"RealSense: {name}", repr(value), kind, f"set {name} to {kind}: {description}")
+        return value
 
     def _settings(self) -> Settings:
         value = self._value
@@ -87,10 +92,10 @@ class RealSenseNode(Node):
             profile = value(parameter, "640x480x30", "WIDTHxHEIGHTxRATE")
             format_ = value(f"{module}.{stream}_format", {COLOR: "RGB8", DEPTH: "Z16"}[stream], "the library's format")
             requests[stream] = stream_request(stream, profile, format_, parameter) if enabled else None
-        prefix = value("tf_prefix", "", "goes before all frame ids") or ""
+        prefix = value("tf_prefix", "", "goes before all frame ids")
         name = value("camera_name", "camera", "frame ids begin with it: camera_color_optical_frame")
         return Settings(
-            serial_no=serial_number(value("serial_no", "", "which camera; _123 is read as 123")),
+            serial_no=serial_number(value("serial_no", None, "which camera; _123 is read as 123")),
             color=requests[COLOR],
             depth=requests[DEPTH],
             align_depth=value("align_depth.enable", True, "depth in the geometry of color, too"),
@@ -132,7 +137,10 @@ class RealSenseNode(Node):
 
     def say(self, text: str, warn: bool) -> None:
         """See :class:`demo_recorder.realsense.outputs.Sink`."""
-        (self.get_logger().warn if warn else self.get_logger().info)(text)
+        if warn:  # two lines: rclpy refuses a line that logs at two levels
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
         if self.camera.state.state != self._said_state:
             self.publish_status()
 

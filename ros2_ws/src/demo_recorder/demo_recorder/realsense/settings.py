@@ -99,5 +99,5 @@ def stream_request(stream: str, profile: str, format_: str, parameter: str) -> S
 
 
 def serial_number(value: object) -> str:
-    """A serial number as text, without the leading "_" that keeps ROS from reading a number (as realsense-ros)."""
-    return str(value).removeprefix("_")
+    """A serial number as text, "" for None; without the "_" of realsense-ros, which keeps ROS from reading a number."""
+    return "" if value is None else str(value).removeprefix("_")
