@@ -18,19 +18,33 @@ import cv2
 from autofocus_core.annotation import Annotation, read_annotation, write_annotation
 from autofocus_core.episode import list_episodes
 from autofocus_core.errors import EXIT_CODE, AutofocusError
+from autofocus_core.saliency import MAP_KINDS
 from autofocus_core.schema import Robot, Task, load_robot, load_task
 from tqdm import tqdm
 
-from saliency_server.backends import DESCRIBERS, DETECTORS, FILTERS
-from saliency_server.pipeline import Options, Stages, annotate_episode, content_key
+from saliency_server.backends import ASKING, DESCRIBERS, DETECTORS, FILTERS
+from saliency_server.models.chat import SPECS
+from saliency_server.pipeline import (
+    GRIPPER_WAYS,
+    Options,
+    Stages,
+    annotate_episode,
+    content_key,
+    prepare_task,
+)
+from saliency_server.prepare import Prepared
 
 __all__ = ["Outcome", "annotate_all", "annotate_episode", "annotate_file", "main"]
 
 
+STATUSES = ("annotated", "up to date", "incomplete", "failed")
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one episode: status "annotated", "up to date" or "failed"; coverage: camera/object -> share of
-    valid frames; error: the message of a failed one."""
+    """What became of one episode: status "annotated", "up to date", "incomplete" (annotated, but a question about it
+    got no answer: it is done again the next time) or "failed"; coverage: camera/object -> share of valid frames; error:
+    the message of a failed or incomplete one."""
 
     path: Path
     status: str
@@ -40,41 +54,49 @@ class Outcome:
     error: str
 
 
-def annotate_file(path: Path, robot: Robot, task: Task, options: Options, force: bool = False) -> Outcome:
+def annotate_file(
+    path: Path, robot: Robot, task: Task, options: Options, force: bool = False, prepared: Prepared | None = None
+) -> Outcome:
     """Annotate one episode and write it beside the episode, unless an annotation with the same content key is there.
 
+    prepared: the task's description; None: that which lies beside the episode, or made from this one.
     An AutofocusError becomes an outcome "failed": one bad bag does not stop the others.
     """
     begun_s = time.perf_counter()
     try:
+        if prepared is None and options.describe in ASKING:
+            prepared = prepare_task([path], robot, task, options)
         with _alone(path):
-            present = None if force else _present(path, content_key(path, robot, task, options))
-            annotation = present or annotate_episode(path, robot, task, options)
+            present = None if force else _present(path, content_key(path, robot, task, options, prepared))
+            annotation = present or annotate_episode(path, robot, task, options, prepared)
             if present is None:
                 write_annotation(annotation, path)
     except AutofocusError as error:
         return Outcome(path, "failed", 0, {}, time.perf_counter() - begun_s, str(error))
+    unanswered = annotation.provenance.get("unanswered", [])
     return Outcome(
         path,
-        "annotated" if present is None else "up to date",
+        "incomplete" if unanswered else "annotated" if present is None else "up to date",
         sum(len(camera.stamps_ns) for camera in annotation.cameras),
         {f"{c.camera}/{thing.name}": float(thing.valid.mean()) for c in annotation.cameras for thing in c.objects},
         time.perf_counter() - begun_s,
-        "",
+        "; ".join(f"a question without an answer: {problem}" for problem in unanswered),
     )
 
 
 def annotate_all(
-    paths: Sequence[Path], robot: Robot, task: Task, options: Options, workers: int = 1, force: bool = False
+    paths: Sequence[Path], robot: Robot, task: Task, options: Options, workers: int = 1, force: bool = False,
+    prepared: Prepared | None = None,
 ) -> Iterator[Outcome]:
     """Outcomes as they are finished, by `workers` processes (1: in this one)."""
     if workers == 1 or len(paths) < 2:
-        yield from (annotate_file(path, robot, task, options, force) for path in paths)
+        yield from (annotate_file(path, robot, task, options, force, prepared) for path in paths)
         return
     # Not forked: OpenCV's and ROS's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(paths)), context, initializer=_one_thread) as pool:
-        for done in as_completed([pool.submit(annotate_file, p, robot, task, options, force) for p in paths]):
+        jobs = [pool.submit(annotate_file, p, robot, task, options, force, prepared) for p in paths]
+        for done in as_completed(jobs):
             yield done.result()
 
 
@@ -85,7 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     robot, task = load_robot(args.robot), load_task(args.task)
-    options = Options(describe=args.describe, detect=args.detect, filter=args.filter)
+    asking = "vlm" if args.vlm else None
+    options = Options(
+        describe=args.describe or asking or "instruction", detect=args.detect,
+        filter=args.filter or asking or "task-objects", vlm=args.vlm, map=args.map, alpha=args.alpha,
+        gripper=args.gripper,
+    )
     Stages.of(options)  # an unknown backend fails here, before any bag is opened
     if args.workers < 1:
         raise AutofocusError("--workers", str(args.workers), "at least 1", "give the number of processes")
@@ -95,13 +122,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = list(dict.fromkeys(path.resolve() for path in paths))
     if args.workers == 1:
         _one_thread()
+    prepared = prepare_task(paths, robot, task, options) if options.describe in ASKING else None
     outcomes = []
     with tqdm(total=len(paths), unit="episode", desc="annotate", disable=args.quiet) as bar:
-        for outcome in annotate_all(paths, robot, task, options, args.workers, args.force):
+        for outcome in annotate_all(paths, robot, task, options, args.workers, args.force, prepared):
             outcomes.append(outcome)
             bar.update()
             if outcome.error:
-                bar.write(f"{outcome.path.name}: failed\n{outcome.error}", file=sys.stderr)
+                bar.write(f"{outcome.path.name}: {outcome.status}\n{outcome.error}", file=sys.stderr)
     return _report(outcomes, args.quiet)
 
 
@@ -126,16 +154,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--robot", required=True, help="robot YAML: which topics the cameras are on")
     parser.add_argument("--task", required=True, help="task YAML: instruction, objects, cameras to annotate")
     parser.add_argument(
-        "--describe", default="instruction", metavar="BACKEND",
-        help=f"where the objects' names come from: {', '.join(DESCRIBERS)} (default: %(default)s)",
+        "--vlm", default="", metavar="SPEC",
+        help=f"vision-language model that describes and filters: {SPECS}; keys come from the environment",
+    )
+    parser.add_argument(
+        "--describe", metavar="BACKEND",
+        help=f"where the objects' names come from: {', '.join(DESCRIBERS)} (default: vlm with --vlm, else instruction)",
     )
     parser.add_argument(
         "--detect", default="colour-terms", metavar="BACKEND",
-        help=f"what finds them: {', '.join(DETECTORS)} (default: %(default)s)",
+        help=f"what finds them: {', '.join(DETECTORS)} or transformers:MODEL[@REVISION] (default: %(default)s)",
     )
     parser.add_argument(
-        "--filter", default="task-objects", metavar="BACKEND",
-        help=f"what says when each matters: {', '.join(FILTERS)} (default: %(default)s)",
+        "--filter", metavar="BACKEND",
+        help=f"what says when each matters: {', '.join(FILTERS)} (default: vlm with --vlm, else task-objects)",
+    )
+    parser.add_argument(
+        "--gripper", default="auto", choices=GRIPPER_WAYS,
+        help="from joint states and the camera's extrinsics, or by its name (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--map", default="gaussian", choices=MAP_KINDS,
+        help="maps: Gaussian at the centre, Gaussian shaped by the box, or the box filled (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--alpha", type=float, default=0.0,
+        help="what a map keeps of the one before it, 0 to below 1; 0.7 in the paper (default: %(default)s, none)",
     )
     parser.add_argument(
         "--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)"
@@ -165,29 +209,32 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _present(path: Path, key: str) -> Annotation | None:
-    """The annotation that is there if it has this content key, else None (also where it is damaged: made anew)."""
+    """The annotation that is there if it has this content key, else None (also where it is damaged, or where a question
+    about it got no answer: made anew)."""
     try:
         annotation = read_annotation(path)
     except AutofocusError:
         return None
-    return annotation if annotation.provenance.get("content_key") == key else None
+    if annotation.provenance.get("content_key") != key or annotation.provenance.get("unanswered"):
+        return None
+    return annotation
 
 
 def _report(outcomes: Sequence[Outcome], quiet: bool) -> int:
     """Print the summary; its exit status. An object found in no frame at all is an error: silence would look well."""
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    failed = [outcome for outcome in outcomes if outcome.status in ("failed", "incomplete")]
     frames = sum(outcome.frames for outcome in outcomes)
     names = sorted({name for outcome in outcomes for name in outcome.coverage})
     coverage = {
         name: sum(o.coverage.get(name, 0.0) * o.frames for o in outcomes) / frames for name in names if frames
     }
     if not quiet:
-        counts = {s: sum(o.status == s for o in outcomes) for s in ("annotated", "up to date", "failed")}
+        counts = {s: sum(o.status == s for o in outcomes) for s in STATUSES}
         print(", ".join(f"{count} {status}" for status, count in counts.items()), f"({frames} frames)")
         for name, share in coverage.items():
             print(f"  {name}: valid in {share:.1%} of the frames")
     missing = [name for name, share in coverage.items() if share == 0.0]
-    if missing:
+    if missing and not any(outcome.status == "incomplete" for outcome in outcomes):
         raise AutofocusError(
             "annotation", f"{', '.join(missing)}: valid in no frame of any episode", "objects that can be seen",
             "look at the reasons in annotation.json; check the names in the task YAML, or choose another --detect",

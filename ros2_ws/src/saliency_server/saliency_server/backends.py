@@ -9,32 +9,43 @@ import numpy as np
 from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import Task
 
-from saliency_server.describe import InstructionDescriber
+from saliency_server.ask import Asker
+from saliency_server.choose import VlmFilter
+from saliency_server.describe import InstructionDescriber, Verdict, VlmDescriber
 from saliency_server.detect import ColourTermDetector
-from saliency_server.keep import KeepTaskObjects, Phase
+from saliency_server.keep import KeepTaskObjects
+from saliency_server.models.chat import Chat
 from saliency_server.phrases import ObjectPhrase
-from saliency_server.values import Description, FrameDetections, Selection, TrackResult
+from saliency_server.values import Description, FrameDetections, Scene, Selection
+from saliency_server.views import Episode
 
 B = TypeVar("B")
 
 
 class Describer(Protocol):
-    """Names the objects of a demonstration, once per episode and camera.
+    """Names the objects of a demonstration.
 
     name, version: go into the annotation's provenance and its content key, so change `version` whenever the answers
-    change. frames_wanted: how many images, evenly over the episode, `describe` is given (the paper's VLM sees 25).
+    change. frames_wanted: how many images, evenly over the episode, `describe` is given (the paper's VLM sees 25);
+    check_frames: how many go on each camera's contact sheet for `check`; 0: it is not called.
     """
 
     name: str
     version: str
     frames_wanted: int
+    check_frames: int
 
-    def describe(self, images: Sequence[np.ndarray], task: Task) -> Description:
-        """images: `frames_wanted` (or fewer, in a short episode) rgb uint8 (H, W, 3), in order of time.
+    def describe(self, scene: Scene, task: Task, asker: Asker | None, notes: str = "") -> Description:
+        """The objects the robot deals with and a sentence about the task. notes: what an earlier description lacked.
 
-        Returns the objects the robot deals with, a sentence about the task, and the number of questions asked.
-        A failed or unreadable answer raises AutofocusError: no object is ever made up.
+        A failed or unreadable answer raises NoAnswer: no object is ever made up.
         """
+        ...
+
+    def check(
+        self, sheets: Sequence[np.ndarray], task: Task, description: Description, asker: Asker | None
+    ) -> Verdict:
+        """Whether a description made from another episode fits this one."""
         ...
 
 
@@ -55,25 +66,47 @@ class Detector(Protocol):
 
 
 class Filter(Protocol):
-    """Chooses which of the tracked objects matter in which phase."""
+    """Chooses which of the tracked objects matter when. chooses: it can tell two things of one name apart, so all
+    instances are given to it, and not only the best."""
 
     name: str
     version: str
+    chooses: bool
 
-    def select(
-        self, description: Description, tracks: Sequence[TrackResult], phases: Sequence[Phase]
-    ) -> Selection:
-        """tracks: one per object, N frames each; phases: cover the N frames. Returns keep (K, N)."""
+    def select(self, episode: Episode, asker: Asker | None, most: int) -> list[Selection]:
+        """What is kept, for each camera of the episode. At most `most` questions. A filter may add tracks to a
+        camera's views: of things it found missing."""
         ...
 
 
-DESCRIBERS: Mapping[str, Callable[[], Describer]] = {"instruction": InstructionDescriber}
+DESCRIBERS: Mapping[str, Callable[..., Describer]] = {"instruction": InstructionDescriber, "vlm": VlmDescriber}
 DETECTORS: Mapping[str, Callable[[], Detector]] = {"colour-terms": ColourTermDetector}
-FILTERS: Mapping[str, Callable[[], Filter]] = {"task-objects": KeepTaskObjects}
+FILTERS: Mapping[str, Callable[..., Filter]] = {"task-objects": KeepTaskObjects, "vlm": VlmFilter}
+#: Backends that ask a model.
+ASKING = frozenset({"vlm"})
 
 
-def create(kind: str, table: Mapping[str, Callable[[], B]], name: str) -> B:
-    """The backend of that name; AutofocusError with the table's names for any other. `kind`: its option, "--detect"."""
+def create(kind: str, table: Mapping[str, Callable[..., B]], name: str, chat: Chat | None = None) -> B:
+    """The backend of that name; AutofocusError with the table's names for any other, and where it needs a model and
+    there is none. `kind`: its option, "--describe"."""
     if name not in table:
         raise AutofocusError(kind, repr(name), ", ".join(sorted(table)), "choose one of these backends")
-    return table[name]()
+    if name not in ASKING:
+        return table[name]()
+    if chat is None:
+        raise AutofocusError(
+            f"{kind} {name}", "no model to ask", "--vlm openai:MODEL@URL or --vlm transformers:MODEL", "name one"
+        )
+    return table[name](chat)
+
+
+def create_detector(name: str) -> Detector:
+    """A detector by its name, or by the spec of a model ("transformers:MODEL"); AutofocusError for any other."""
+    if ":" in name:
+        from saliency_server.models.detectors import open_detector
+
+        return open_detector(name)
+    if name not in DETECTORS:
+        allowed = ", ".join((*sorted(DETECTORS), "transformers:MODEL[@REVISION]"))
+        raise AutofocusError("--detect", repr(name), allowed, "choose one of these backends")
+    return DETECTORS[name]()

@@ -1,8 +1,8 @@
-"""A camera's frames and a gripper's motion out of a bag, ours or foreign."""
+"""A camera's frames and a robot's joint states out of a bag, ours or foreign."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from autofocus_core.images import ImageDecodeError, decode_image
 from autofocus_core.joints import decode_joints
 from autofocus_core.schema import IMAGE_TYPES, Camera, Robot
 
-GRIPPER_RATE_HZ = 25.0  # enough to place an event; the 100 Hz of a driver are thinned to about this
+JOINT_RATE_HZ = 25.0  # enough to place an event; the 100 Hz of a driver are thinned to about this
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +43,22 @@ def check_image_topic(bag: Bag, camera: Camera) -> None:
         raise AutofocusError(where, f"no message on {camera.topic}", "at least one image", "record the episode again")
 
 
-def read_frames(bag: Bag, camera: Camera) -> Iterator[Frame]:
-    """Each image message as a Frame, in the order of recording; a frame that cannot be used is not left out."""
-    for message in bag.messages([camera.topic]):
+def read_frames(
+    bag: Bag, camera: Camera, wanted: Callable[[int, int], bool] | None = None
+) -> Iterator[Frame]:
+    """Each image message as a Frame, in the order of recording; a frame that cannot be used is not left out.
+
+    wanted: says by the message's number on its topic and its header stamp which to decode and give; None: all.
+    """
+    for number, message in enumerate(bag.messages([camera.topic])):
         stamp_ns = bag.header_ns(message)
         if stamp_ns is None:
             raise AutofocusError(
                 f"bag {bag.path}: topic {camera.topic}", f"a message of {len(message.raw)} bytes",
                 "a message with a header", "leave this bag out, or record it again",
             )
+        if wanted is not None and not wanted(number, stamp_ns):
+            continue
         try:
             decoded = bag.decode(message.type, message.raw, topic=message.topic, receive_ns=message.receive_ns)
             image = decode_image(decoded, message.type)
@@ -67,25 +74,27 @@ def read_frames(bag: Bag, camera: Camera) -> Iterator[Frame]:
         yield Frame(stamp_ns, image, "")
 
 
-def sample_images(bag: Bag, camera: Camera, wanted: int) -> list[np.ndarray]:
-    """`wanted` usable images spread evenly over the recording, fewer if it has not that many."""
-    if wanted <= 0:
+def sample_frames(bag: Bag, camera: Camera, count: int) -> list[Frame]:
+    """`count` frames spread evenly over the recording, without those that cannot be used; no other is decoded."""
+    if count <= 0:
         return []
-    chosen = set(np.unique(np.linspace(0, bag.counts[camera.topic] - 1, wanted).round().astype(int)).tolist())
-    return [f.image for i, f in enumerate(read_frames(bag, camera)) if i in chosen and f.image is not None]
+    chosen = set(np.unique(np.linspace(0, bag.counts[camera.topic] - 1, count).round().astype(int)).tolist())
+    frames = read_frames(bag, camera, lambda number, stamp_ns: number in chosen and stamp_ns > 0)
+    return [frame for frame in frames if frame.image is not None]
 
 
-def read_gripper(bag: Bag, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
-    """(stamps in ns (M,) int64, gripper position (M,)) at about GRIPPER_RATE_HZ; empty where the robot has no
-    gripper or the bag no joint states."""
-    if robot.gripper is None or robot.state.topic not in bag.topics:
-        return np.empty(0, dtype=np.int64), np.empty(0)
-    every = max(1, round(robot.state.rate_hz / GRIPPER_RATE_HZ))
+def read_joints(bag: Bag, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
+    """(stamps in ns (M,) int64, rising, joint vectors (M, A)) at about JOINT_RATE_HZ; empty where the bag has no
+    joint states."""
+    if robot.state.topic not in bag.topics:
+        return np.empty(0, dtype=np.int64), np.empty((0, len(robot.joint_names)))
+    every = max(1, round(robot.state.rate_hz / JOINT_RATE_HZ))
     stamps, positions = [], []
     for i, message in enumerate(bag.messages([robot.state.topic])):
         if i % every == 0:
             decoded = bag.decode(message.type, message.raw, topic=message.topic, receive_ns=message.receive_ns)
             stamp_ns, joints = decode_joints(decoded, message.type, robot)
-            stamps.append(message.receive_ns if stamp_ns is None else stamp_ns)
-            positions.append(joints[-1])
-    return np.array(stamps, dtype=np.int64), np.array(positions)
+            stamps.append(stamp_ns or message.receive_ns)
+            positions.append(joints)
+    rising, first = np.unique(np.array(stamps, dtype=np.int64), return_index=True)
+    return rising, np.array(positions).reshape(-1, len(robot.joint_names))[first]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saliency_server.values import Description, Selection, TrackResult
+from saliency_server.values import Selection
+
+if TYPE_CHECKING:
+    from saliency_server.ask import Asker
+    from saliency_server.views import Episode
 
 #: m or rad: a gripper that moved less did nothing
 MIN_TRAVEL = 2e-3
@@ -47,17 +51,15 @@ def gripper_phases(frame_s: np.ndarray, gripper_s: np.ndarray, gripper: np.ndarr
 
 
 class KeepTaskObjects:
-    """Keeps every object that the task names, in every frame: the choice that can be made without a model.
-
-    A filter that asks a model gets the same arguments and may keep fewer, per phase.
-    """
+    """Keeps every object that the task names, in every frame: the choice that can be made without a model."""
 
     name = "task-objects"
     version = "1"
+    chooses = False
 
-    def select(
-        self, description: Description, tracks: Sequence[TrackResult], phases: Sequence[Phase]
-    ) -> Selection:
-        """All K objects in all N frames; no question asked."""
-        frames = len(tracks[0].valid) if tracks else 0
-        return Selection(keep=np.ones((len(tracks), frames), dtype=bool), queries=0)
+    def select(self, episode: Episode, asker: Asker | None = None, most: int = 0) -> list[Selection]:
+        """All K objects in all N frames of each camera; no question asked."""
+        return [
+            Selection(np.ones((len(view.things), len(view.stamps_ns)), dtype=bool), ("",) * len(view.stamps_ns))
+            for view in episode.cameras
+        ]

@@ -39,6 +39,9 @@ BACKENDS = {
     "describe": "where the objects' names come from",
     "detect": "what finds them in the images",
     "filter": "what says when each matters",
+    "vlm": "vision-language model for the backends that ask one: openai:MODEL@URL or transformers:MODEL",
+    "gripper": "auto, projection or detect",
+    "map": "maps: gaussian, box or mask",
 }
 
 
@@ -100,8 +103,8 @@ class SaliencyServer(Node):
             self._running.remove(future)
             outcome = future.result()
             self._watcher.record(outcome)
-            if outcome.status == "failed":
-                self.get_logger().error(f"{outcome.path.name}: {outcome.error}")
+            if outcome.error:
+                self.get_logger().error(f"{outcome.path.name}: {outcome.status}: {outcome.error}")
             else:
                 self.get_logger().info(f"{outcome.path.name}: {outcome.status} in {outcome.seconds:.1f} s")
         todo = self._watcher.scan()
@@ -114,7 +117,7 @@ class SaliencyServer(Node):
 
     def _publish_status(self) -> None:
         counts = self._watcher.counts()
-        failed = [outcome.path.name for outcome in self._watcher.outcomes.values() if outcome.status == "failed"]
+        failed = [outcome.path.name for outcome in self._watcher.outcomes.values() if outcome.error]
         values = {name.replace(" ", "_"): count for name, count in counts.items()}
         values |= {"folder": self._watcher.folder, "task": self._task.name, "failed_episodes": ", ".join(failed)}
         for outcome in list(self._watcher.outcomes.values())[-1:]:

@@ -1,4 +1,4 @@
-"""describe -> detect -> track -> filter, over one episode: a bag in, an Annotation out."""
+"""describe -> detect and follow -> choose -> validity, over one episode: a bag in, an Annotation out."""
 
 from __future__ import annotations
 
@@ -10,46 +10,79 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from autofocus_core.annotation import Annotation, CameraAnnotation, ObjectTrack
+from autofocus_core.annotation import Annotation, MapStyle
 from autofocus_core.bags import Bag, open_bag
 from autofocus_core.episode import content_hash
 from autofocus_core.errors import AutofocusError
-from autofocus_core.schema import Camera, Robot, Task
+from autofocus_core.schema import Robot, Task
 
 from saliency_server import backends
-from saliency_server.frames import check_image_topic, read_frames, read_gripper, sample_images
-from saliency_server.keep import gripper_phases
-from saliency_server.track import explain_occlusions, track_object
-from saliency_server.values import Description, FrameDetections, TrackResult
+from saliency_server.ask import Asker, NoAnswer
+from saliency_server.assemble import camera_annotation
+from saliency_server.draw import contact_sheet
+from saliency_server.following import open_view
+from saliency_server.frames import check_image_topic, read_joints
+from saliency_server.models.chat import Chat, open_chat
+from saliency_server.motion import Motion, read_motion
+from saliency_server.prepare import Prepared, prepare, question_record, read_scene, sheet_images
+from saliency_server.values import Description, Selection
+from saliency_server.views import Episode
+
+GRIPPER_WAYS = ("auto", "projection", "detect")
+MOST_QUESTIONS = 4  # of an episode, the check of its description included
+MOST_CHOICES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Which backends do the work, and how many images a detector gets at once. All of it goes into the content key."""
+    """How annotations are made. All of it goes into the content key.
+
+    describe, detect, filter: backends by name; detect also by a model's spec; vlm: spec of the model that is asked;
+    batch: images a detector gets at once; keyframe_s: how far apart the frames are that the detector is shown first
+    (None: it looks at every frame); map, alpha: see `autofocus_core.annotation.MapStyle`; gripper: "projection" from
+    joint states, "detect" by its name, or "auto": projection where that is possible and fits what is detected.
+    """
 
     describe: str = "instruction"
     detect: str = "colour-terms"
     filter: str = "task-objects"
     batch: int = 16
+    vlm: str = ""
+    keyframe_s: float | None = None
+    map: str = "gaussian"
+    alpha: float = 0.0
+    gripper: str = "auto"
+
+    def __post_init__(self) -> None:
+        MapStyle(self.map, self.alpha)
+        if self.gripper not in GRIPPER_WAYS:
+            raise AutofocusError("--gripper", repr(self.gripper), ", ".join(GRIPPER_WAYS), "choose one of these")
+        if self.keyframe_s is not None and not 0.0 < self.keyframe_s <= 60.0:
+            raise AutofocusError("--keyframe-s", str(self.keyframe_s), "above 0, at most 60", "0.5 is usual")
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The backends that an Options names."""
+    """The backends that an Options names; chat: the model they ask, None where none does."""
 
     describer: backends.Describer
     detector: backends.Detector
     filter: backends.Filter
+    chat: Chat | None
 
     @classmethod
     def of(cls, options: Options) -> Stages:
-        """Look the backends up; AutofocusError for a name that the tables do not have."""
+        """Look the backends up; AutofocusError for a name that the tables do not have, and for a model that is asked
+        for and not named. Nothing is loaded yet."""
+        asks = bool({options.describe, options.filter} & backends.ASKING)
+        chat = open_chat(options.vlm) if asks and options.vlm else None
         return cls(
-            backends.create("--describe", backends.DESCRIBERS, options.describe),
-            backends.create("--detect", backends.DETECTORS, options.detect),
-            backends.create("--filter", backends.FILTERS, options.filter),
+            backends.create("--describe", backends.DESCRIBERS, options.describe, chat),
+            backends.create_detector(options.detect),
+            backends.create("--filter", backends.FILTERS, options.filter, chat),
+            chat,
         )
 
     def versions(self) -> dict[str, str]:
@@ -57,29 +90,71 @@ class Stages:
         stages = {"describe": self.describer, "detect": self.detector, "filter": self.filter}
         return {stage: f"{backend.name} {backend.version}" for stage, backend in stages.items()}
 
+    def asker(self) -> Asker | None:
+        """With a ledger of its own."""
+        return None if self.chat is None else Asker(self.chat)
 
-def annotate_episode(path: str | Path, robot: Robot, task: Task, options: Options | None = None) -> Annotation:
+
+def prepare_task(
+    paths: Sequence[str | Path], robot: Robot, task: Task, options: Options | None = None
+) -> Prepared:
+    """The description that the episodes share: at most one question, none if it lies in the cache beside them.
+
+    Raises NoAnswer where the model gives no valid answer: then there is nothing to look for in any episode.
+    """
+    stages = Stages.of(options or Options())
+    return prepare([Path(path) for path in paths], robot, task, stages.describer, stages.asker())
+
+
+def annotate_episode(
+    path: str | Path, robot: Robot, task: Task, options: Options | None = None, prepared: Prepared | None = None
+) -> Annotation:
     """Annotate one episode, or any rosbag2 bag, for each camera that the task names.
 
+    prepared: the task's description (see `prepare_task`); without it the episode is described by itself.
     Nothing is written: `autofocus_core.annotation.write_annotation` does that. Frames about which the pipeline is not
-    sure are not valid and say why. Raises AutofocusError for an unreadable bag, a missing image topic, an unknown
-    backend, an object that the detector cannot look for, and a bag of which no image can be read.
+    sure are not valid and say why; questions without an answer are listed under `unanswered` in the provenance.
+    Raises AutofocusError for an unreadable bag, a missing image topic, an unknown backend, an object that the detector
+    cannot look for, and a bag of which no image can be read.
     """
     options = options or Options()
     path = Path(path)
-    started_s = time.perf_counter()
+    clock = _Clock()
     stages = Stages.of(options)
-    seconds: dict[str, float] = {"describe": 0.0, "read_and_detect": 0.0, "track": 0.0, "filter": 0.0}
-    queries, cameras, notes = 0, [], {}
+    asker = stages.asker()
     with open_bag(path) as bag:
         for name in task.cameras:
+            check_image_topic(bag, robot.camera(name))
+        described = _describe(bag, path, robot, task, stages, asker, prepared)
+        stages.detector.prepare(described.description.objects)
+        clock.done("describe")
+        joints_ns, joints = read_joints(bag, robot)
+        views, grippers = [], []
+        for name in task.cameras:
             camera = robot.camera(name)
-            check_image_topic(bag, camera)
-            annotated, asked, note = _annotate_camera(bag, robot, camera, task, stages, options, seconds)
-            cameras.append(annotated)
-            notes[name] = note
-            queries += asked
-    seconds["total"] = time.perf_counter() - started_s
+            view, gripper = open_view(
+                bag, robot, camera, described.description, stages, options, joints_ns, joints, clock.done
+            )
+            views.append(view)
+            grippers.append(gripper)
+        lead = views[0]
+        motion = read_motion(lead.looker.stamps_s, (joints_ns - lead.stamps_ns[0]) * 1e-9, joints, robot)
+        episode = Episode(task, described.description, tuple(views), motion)
+        selections = _select(episode, stages, asker, described.problem)
+        clock.done("filter")
+        cameras = [camera_annotation(view, chosen) for view, chosen in zip(views, selections, strict=True)]
+    asked = [] if asker is None else asker.asked
+    notes = {
+        view.camera.name: {
+            "frames": len(view.stamps_ns),
+            "frames_unusable": sum(map(bool, view.looker.frames.unusable)),
+            "stamps_dropped": view.looker.frames.dropped,
+            "gripper": gripper,
+            "choices": list(chosen.notes),
+            "coverage": {thing.name: round(float(thing.valid.mean()), 4) for thing in camera.objects},
+        }
+        for view, gripper, chosen, camera in zip(views, grippers, selections, cameras, strict=True)
+    }
     return Annotation(
         episode=path.name,
         episode_hash=content_hash(path),
@@ -87,27 +162,47 @@ def annotate_episode(path: str | Path, robot: Robot, task: Task, options: Option
         instruction=task.instruction,
         cameras=tuple(cameras),
         provenance={
-            "content_key": content_key(path, robot, task, options),
+            "content_key": content_key(path, robot, task, options, prepared),
             "code": code_version(),
             "backends": stages.versions(),
             "options": dataclasses.asdict(options),
-            "queries": queries,
-            "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
+            "queries": len(asked),
+            "unanswered": [question.problem for question in asked if question.problem],
+            "description": described.record(),
+            "questions": [question_record(question) for question in asked],
+            "motion": _motion_record(motion),
             "cameras": notes,
+        },
+        maps=MapStyle(options.map, options.alpha),
+        run={
+            "seconds": clock.seconds(),
+            "questions": [
+                {
+                    "purpose": q.purpose, "tries": q.tries, "seconds": q.seconds, "prompt_tokens": q.prompt_tokens,
+                    "completion_tokens": q.completion_tokens, "cost": q.cost,
+                }
+                for q in asked
+            ],
+            "cost": sum(question.cost for question in asked),
         },
     )
 
 
-def content_key(path: Path, robot: Robot, task: Task, options: Options) -> str:
-    """Hex SHA-256 of all that an annotation depends on: recording, robot, task, options, backends, code.
+def content_key(
+    path: Path, robot: Robot, task: Task, options: Options, prepared: Prepared | None = None
+) -> str:
+    """Hex SHA-256 of all that an annotation depends on: recording, robot, calibration, task, description, options,
+    backends, code.
 
     An annotation with the same key need not be made again.
     """
     parts = {
         "episode": content_hash(path),
         "robot": robot.hash(),
+        "calibration": _calibration(robot, task),
         "task": dataclasses.asdict(task),
         "options": dataclasses.asdict(options),
+        "prepared": None if prepared is None else prepared.to_json(),
         "backends": Stages.of(options).versions(),
         "code": code_version(),
     }
@@ -123,147 +218,92 @@ def code_version() -> str:
     return digest.hexdigest()[:12]
 
 
-def _annotate_camera(
-    bag: Bag, robot: Robot, camera: Camera, task: Task, stages: Stages, options: Options, seconds: dict[str, float]
-) -> tuple[CameraAnnotation, int, dict]:
-    """One camera's annotation, the number of questions asked, and what the provenance says about this camera."""
-    clock = time.perf_counter
-    begun_s = clock()
-    description = stages.describer.describe(sample_images(bag, camera, stages.describer.frames_wanted), task)
-    stages.detector.prepare(description.objects)
-    described_s = clock()
-    looked = _look(bag, camera, description, stages.detector, options.batch)
-    detected_s = clock()
-    stamps_ns, unusable = looked.stamps_ns, looked.unusable
-    stamps_s = (stamps_ns - stamps_ns[0]) * 1e-9
-    size_px = (camera.height_px, camera.width_px)
-    tracks: Sequence[TrackResult] = [
-        track_object(
-            [found[k] for found in looked.detections], stamps_s, size_px, thing.role,
-            [[d for j, other in enumerate(found) if j != k for d in other] for found in looked.detections],
-        )
-        for k, thing in enumerate(description.objects)
-    ]
-    tracks = explain_occlusions([_without(track, unusable) for track in tracks])
-    tracked_s = clock()
-    gripper_ns, gripper = read_gripper(bag, robot)
-    phases = gripper_phases(stamps_s, (gripper_ns - stamps_ns[0]) * 1e-9, gripper)
-    selection = stages.filter.select(description, tracks, phases)
-    filtered_s = clock()
-    for stage, spent in zip(
-        seconds, np.diff([begun_s, described_s, detected_s, tracked_s, filtered_s]), strict=False
-    ):
-        seconds[stage] += float(spent)
-    objects = tuple(
-        _object_track(thing.name, thing.role, track, keep)
-        for thing, track, keep in zip(description.objects, tracks, selection.keep, strict=True)
-    )
-    valid, reason = _frame_validity(objects, selection.keep, unusable)
-    note = {
-        "sentence": description.sentence,
-        "frames": len(stamps_ns),
-        "frames_unusable": sum(map(bool, unusable)),
-        "stamps_dropped": looked.dropped,
-        "phases": [[phase.first, phase.last, phase.name] for phase in phases],
-        "coverage": {thing.name: round(float(thing.valid.mean()), 4) for thing in objects},
-    }
-    annotated = CameraAnnotation(
-        camera=camera.name,
-        width_px=camera.width_px,
-        height_px=camera.height_px,
-        stamps_ns=stamps_ns,
-        objects=objects,
-        valid=valid,
-        reason=reason,
-    )
-    return annotated, description.queries + selection.queries, note
-
-
 @dataclass(frozen=True, slots=True)
-class _Looked:
-    """What the detector saw in N frames, by rising stamp; unusable: per frame why, "" where it was usable;
-    dropped: messages left out because their stamp was zero or another frame's."""
+class _Described:
+    """What an episode's description is and where it comes from. how: "task", "episode", or "none"; problem: why there
+    is none that fits; check: what the check of the task's description said."""
 
-    stamps_ns: np.ndarray
-    unusable: tuple[str, ...]
-    detections: tuple[FrameDetections, ...]
-    dropped: int
+    description: Description
+    how: str
+    check: str = ""
+    problem: str = ""
 
-
-def _look(
-    bag: Bag, camera: Camera, description: Description, detector: backends.Detector, batch_size: int
-) -> _Looked:
-    """Run the detector over all of a camera's frames, a batch at a time; no more images than that are in memory."""
-    nothing: FrameDetections = tuple(() for _ in description.objects)
-    seen: dict[int, tuple[str, FrameDetections]] = {}
-    batch: list[tuple[int, np.ndarray]] = []
-    dropped = 0
-
-    def flush() -> None:
-        found = detector.detect([image for _, image in batch], description.objects) if batch else []
-        seen.update({stamp_ns: ("", each) for (stamp_ns, _), each in zip(batch, found, strict=True)})
-        batch.clear()
-
-    taken: set[int] = set()
-    for frame in read_frames(bag, camera):
-        if frame.stamp_ns <= 0 or frame.stamp_ns in taken:
-            dropped += 1
-            continue
-        taken.add(frame.stamp_ns)
-        if frame.image is None:
-            seen[frame.stamp_ns] = (frame.reason, nothing)
-            continue
-        batch.append((frame.stamp_ns, frame.image))
-        if len(batch) == batch_size:
-            flush()
-    flush()
-    stamps_ns = sorted(seen)
-    unusable = tuple(seen[stamp_ns][0] for stamp_ns in stamps_ns)
-    if all(unusable):
-        raise AutofocusError(
-            f"bag {bag.path}: topic {camera.topic}",
-            f"no usable image in {bag.counts[camera.topic]} messages ({unusable[0] if unusable else 'no valid stamp'})",
-            f"readable images of {camera.width_px}x{camera.height_px} px with header stamps",
-            f"correct the size of camera {camera.name} in the robot YAML, or leave this bag out",
-        )
-    return _Looked(
-        np.array(stamps_ns, dtype=np.int64), unusable, tuple(seen[stamp_ns][1] for stamp_ns in stamps_ns), dropped
-    )
+    def record(self) -> dict[str, Any]:
+        known = Prepared(self.description, "", "").to_json()
+        return {
+            "from": self.how, "check": self.check, "problem": self.problem, "sentence": known["sentence"],
+            "objects": known["objects"],
+        }
 
 
-def _without(track: TrackResult, unusable: Sequence[str]) -> TrackResult:
-    """The track with frames that could not be looked at marked so: a box bridged over them is a guess."""
-    bad = np.array([bool(why) for why in unusable])
-    if not bad.any():
-        return track
-    boxes, score = track.boxes_px.copy(), track.score.copy()
-    boxes[bad], score[bad] = np.nan, 0.0
-    reason = tuple(why or own for why, own in zip(unusable, track.reason, strict=True))
-    return TrackResult(boxes, score, track.valid & ~bad, reason)
+def _describe(
+    bag: Bag, path: Path, robot: Robot, task: Task, stages: Stages, asker: Asker | None, prepared: Prepared | None
+) -> _Described:
+    """The task's description where it fits the episode, else one of its own; an empty one where there is no answer."""
+    describer = stages.describer
+    check = notes = ""
+    if prepared is not None:
+        if describer.check_frames == 0 or prepared.source == content_hash(path):
+            return _Described(prepared.description, "task")
+        sheets = [contact_sheet(images) for images in sheet_images(bag, robot, task, describer.check_frames) if images]
+        verdict = describer.check(sheets, task, prepared.description, asker)
+        check = f"not checked: {verdict.problem}" if verdict.problem else verdict.notes or "fits"
+        if verdict.fits:
+            return _Described(prepared.description, "task", check)
+        notes = f"a description of another episode does not fit this one: {verdict.notes}"
+    scene = read_scene(bag, robot, task, describer.frames_wanted) if describer.frames_wanted else None
+    try:
+        return _Described(describer.describe(scene, task, asker, notes), "episode", check)
+    except NoAnswer as error:
+        return _Described(Description((), "", 1), "none", check, error.reason)
 
 
-def _object_track(name: str, role: str, track: TrackResult, keep: np.ndarray) -> ObjectTrack:
-    """The track as the annotation stores it; frames for which the filter dropped the object are not valid."""
-    dropped = track.valid & ~keep
-    reason = tuple("filtered out" if gone else why for gone, why in zip(dropped, track.reason, strict=True))
-    return ObjectTrack(name, role, track.boxes_px, track.score, track.valid & keep, reason)
-
-
-def _frame_validity(
-    objects: Sequence[ObjectTrack], keep: np.ndarray, unusable: Sequence[str]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Whether a frame's union map says where to look: the image is usable and every kept object is valid.
-
-    A map that lacks an object says "do not look there", which is worse than none; only the robot's own parts may be
-    missing, as long as something else is there.
-    """
-    reasons = []
-    for i, why in enumerate(unusable):
-        missing = [
-            f"{thing.name}: {thing.reason[i]}"
-            for thing, kept in zip(objects, keep[:, i], strict=True)
-            if kept and not thing.valid[i] and thing.role != "robot"
+def _select(episode: Episode, stages: Stages, asker: Asker | None, problem: str) -> list[Selection]:
+    """What the filter keeps; where nothing was described nothing is, and every frame says why."""
+    if problem:
+        return [
+            Selection(backends.KeepTaskObjects().select(episode)[c].keep & False, (f"not described: {problem}",) *
+                      len(view.stamps_ns))
+            for c, view in enumerate(episode.cameras)
         ]
-        anything = any(thing.valid[i] for thing in objects)
-        reasons.append(why or "; ".join(missing) or ("" if anything else "nothing to look at"))
-    return np.array([not why for why in reasons]), tuple(reasons)
+    asked = 0 if asker is None else asker.questions
+    return stages.filter.select(episode, asker, min(MOST_CHOICES, MOST_QUESTIONS - asked))
+
+
+def _motion_record(motion: Motion) -> dict[str, Any]:
+    return {
+        "source": motion.source,
+        "note": motion.note,
+        "phases": [[phase.first, phase.last, phase.name] for phase in motion.phases],
+        "events": [[event.frame, event.what] for event in motion.events],
+    }
+
+
+def _calibration(robot: Robot, task: Task) -> list[Any]:
+    """What projections depend on and `Robot.hash` leaves out: where the cameras are, and the model's own bytes."""
+    cameras = [robot.camera(name) for name in task.cameras]
+    model = None
+    if robot.kinematics is not None:
+        file = Path(robot.kinematics.model)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
+        model = [digest, robot.kinematics.tip]
+    return [model, [[dataclasses.asdict(c)[key] for key in ("extrinsics", "intrinsics")] for c in cameras]]
+
+
+class _Clock:
+    """Seconds by stage: what has passed since the last stage was done."""
+
+    def __init__(self) -> None:
+        self._begun_s = self._last_s = time.perf_counter()
+        self._spent: dict[str, float] = {}
+
+    def done(self, stage: str) -> None:
+        """The time since the last call was this stage's."""
+        now_s = time.perf_counter()
+        self._spent[stage] = self._spent.get(stage, 0.0) + now_s - self._last_s
+        self._last_s = now_s
+
+    def seconds(self) -> dict[str, float]:
+        """By stage, and "total"."""
+        spent = self._spent | {"total": time.perf_counter() - self._begun_s}
+        return {stage: round(value, 4) for stage, value in spent.items()}

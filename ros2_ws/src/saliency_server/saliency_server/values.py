@@ -11,11 +11,27 @@ from saliency_server.phrases import ObjectPhrase
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a describer found: the objects, one sentence about the task, and how many questions a model was asked."""
+    """What a describer found: the objects, one sentence about the task, and how many questions a model was asked.
+
+    affordances, phases: for each object what can be done with it and in which phases it matters; empty where nobody
+    said.
+    """
 
     objects: tuple[ObjectPhrase, ...]
     sentence: str
     queries: int
+    affordances: tuple[str, ...] = ()
+    phases: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a describer is shown of an episode. images: rgb uint8 (H, W, 3), in order of time, `times_s` (N,) from the
+    first on; motion: the robot's motion in words, as `motion.Motion.words` gives it."""
+
+    images: tuple[np.ndarray, ...]
+    times_s: tuple[float, ...]
+    motion: tuple[dict[str, object], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +61,12 @@ class TrackResult:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a filter kept: keep (K, N) bool, per object and frame; queries: questions asked of a model."""
+    """What a filter kept in one camera: keep (K, N) bool, per track and frame; undecided: N strings, why a frame's
+    choice is not known, "" where it is; notes: for the provenance."""
 
     keep: np.ndarray
-    queries: int
+    undecided: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 #: candidates of one frame, per object in the order of `Description.objects`

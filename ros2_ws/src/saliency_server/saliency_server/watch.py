@@ -8,7 +8,7 @@ from autofocus_core.bags import storage_files
 from autofocus_core.episode import list_episodes
 from autofocus_core.errors import AutofocusError
 
-from saliency_server.annotate import Outcome
+from saliency_server.annotate import STATUSES, Outcome
 
 
 class Watcher:
@@ -43,7 +43,7 @@ class Watcher:
 
     def counts(self) -> dict[str, int]:
         """Recordings by status, and "waiting" for those given out without an outcome."""
-        counts = dict.fromkeys(("annotated", "up to date", "failed"), 0)
+        counts = dict.fromkeys(STATUSES, 0)
         for outcome in self.outcomes.values():
             counts[outcome.status] += 1
         return counts | {"waiting": len(self._given.keys() - self.outcomes.keys())}

@@ -1,0 +1,107 @@
+"""Detecting and following a description's objects, and the gripper, in one camera of one bag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from autofocus_core.bags import Bag
+from autofocus_core.errors import AutofocusError
+from autofocus_core.schema import Camera, Robot
+
+from saliency_server.assemble import without
+from saliency_server.gripper import gripper_track, lens_of, why_not
+from saliency_server.looker import BagLooker
+from saliency_server.phrases import ObjectPhrase, parse_phrase
+from saliency_server.track import explain_occlusions, track_instances, track_object
+from saliency_server.values import Description, TrackResult
+from saliency_server.views import CameraView, Thing
+
+if TYPE_CHECKING:
+    from saliency_server.pipeline import Options, Stages
+
+#: Of the diagonal: a projection this far from the detected gripper (median) is one with wrong extrinsics.
+DISAGREES_SHARE = 0.06
+LEAST_SHARED_FRAMES = 5
+
+
+def open_view(
+    bag: Bag, robot: Robot, camera: Camera, description: Description, stages: Stages, options: Options,
+    joints_ns: np.ndarray, joints: np.ndarray, done: Callable[[str], None],
+) -> tuple[CameraView, str]:
+    """All things of the description in one camera, and how the gripper was found. done: told after each stage."""
+    every = options.keyframe_s is None
+    looker = BagLooker(bag, camera, stages.detector, description.objects, options.batch, every)
+    done("read_and_detect")
+    things = follow_things(looker, description.objects, stages.filter.chooses)
+
+    def find(objects: tuple[ObjectPhrase, ...]) -> list[Thing]:
+        stages.detector.prepare(objects)
+        try:
+            return follow_things(looker.looking_for(objects), objects, stages.filter.chooses)
+        finally:
+            stages.detector.prepare(description.objects)
+
+    joints_s = (joints_ns - looker.frames.stamps_ns[0]) * 1e-9
+    things, gripper = _with_gripper(bag, robot, camera, looker, things, joints_s, joints, options.gripper)
+    done("track")
+    return CameraView(camera, looker, find, things), gripper
+
+
+def follow_things(looker: BagLooker, objects: Sequence[ObjectPhrase], all_instances: bool) -> list[Thing]:
+    """The things of these names. all_instances: everything of a name, which a filter then chooses from, and not only
+    the best, whose frames are not valid where another is as good."""
+    if not objects:
+        return []
+    found = looker.detect(range(len(looker.stamps_s)))
+    things: list[Thing] = []
+    for k, phrase in enumerate(objects):
+        own = [each[k] for each in found]
+        others = [[d for j, other in enumerate(each) if j != k for d in other] for each in found]
+        track = track_instances if all_instances else track_object
+        results = track(own, looker.stamps_s, looker.size_px, phrase.role, others)
+        for number, result in enumerate(results if all_instances else (results,)):
+            name = phrase.name if number == 0 else f"{phrase.name} #{number + 1}"
+            things.append(Thing(phrase, name, without(result, looker.frames.unusable)))
+    explained = explain_occlusions([thing.track for thing in things])
+    return [Thing(thing.phrase, thing.name, track) for thing, track in zip(things, explained, strict=True)]
+
+
+def _with_gripper(
+    bag: Bag, robot: Robot, camera: Camera, looker: BagLooker, things: list[Thing], joints_s: np.ndarray,
+    joints: np.ndarray, way: str,
+) -> tuple[list[Thing], str]:
+    """The things with the gripper projected where that is wanted and possible, and in words how it was found."""
+    own = [k for k, thing in enumerate(things) if thing.phrase.role == "robot"]
+    detected = "detected by name" if own else "not looked for"
+    if way == "detect" or (way == "auto" and not own):
+        return things, detected
+    missing = why_not(bag, robot, camera, joints)
+    if missing and way == "projection":
+        raise AutofocusError(
+            f"bag {bag.path}: --gripper projection", missing, "kinematics, extrinsics, intrinsics and joint states",
+            "complete the robot YAML (docs/hardware.md), or choose --gripper auto",
+        )
+    if missing:
+        return things, f"{detected}; no projection: {missing}"
+    track = gripper_track(robot, camera, lens_of(bag, camera), looker.stamps_s, joints_s, joints)
+    track = without(track, looker.frames.unusable)
+    if way == "auto":
+        off_px = _distance_px(track, things[own[0]].track)
+        if off_px is not None and off_px > DISAGREES_SHARE * float(np.hypot(*looker.size_px)):
+            return things, f"{detected}; the projection is {off_px:.0f} px off: check the camera's extrinsics"
+    phrase = things[own[0]].phrase if own else parse_phrase("gripper")
+    thing = Thing(phrase, phrase.name, track)
+    if not own:
+        return [*things, thing], "projected"
+    return [thing if k == own[0] else other for k, other in enumerate(things) if k not in own[1:]], "projected"
+
+
+def _distance_px(a: TrackResult, b: TrackResult) -> float | None:
+    """Median distance of the centres over frames in which both are valid; None where those are too few to tell."""
+    both = a.valid & b.valid
+    if both.sum() < LEAST_SHARED_FRAMES:
+        return None
+    centres = [(t.boxes_px[both, :2] + t.boxes_px[both, 2:]) / 2 for t in (a, b)]
+    return float(np.median(np.hypot(*(centres[0] - centres[1]).T)))
