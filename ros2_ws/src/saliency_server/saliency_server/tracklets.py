@@ -78,9 +78,10 @@ def build_tracklets(
 
     candidates: N sequences; stamps_s: (N,) strictly increasing. Each frame's candidates are assigned to the living
     tracklets at once (Hungarian method) by distance to a constant-velocity prediction over the gate, plus half the
-    logarithm of the ratio of areas, tracklets seen lately and often before others; what lies outside its gate starts a tracklet of its own. The same is done from
-    the end of the recording to its start, and only links that both directions make are kept: where two like things
-    cross, the directions disagree and the tracklets end, for the stitching to decide with both sides known.
+    logarithm of the ratio of areas; tracklets seen lately and often go first; what lies outside its gate starts a
+    tracklet of its own. The same is done from the end of the recording to its start, and only links that both
+    directions make are kept: where two like things cross, the directions disagree and the tracklets end, for the
+    stitching to decide with both sides known.
     """
     n = len(candidates)
     forward = _links(candidates, stamps_s, diagonal_px)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def triggers(
         return ()
     start = _clearest(tracks, stamps_s)
     events = [(_START, start, "start")]
-    for before, phase in zip(phases, phases[1:], strict=False):
+    for before, phase in pairwise(phases):
         if phase.name in GRIPPER_PHASES and phase.name != before.name:
             events.append((_GRIPPER, phase.first, f"gripper: {phase.name}"))
         elif phase.name in STOPPED_PHASES and phase.name != before.name:
