@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from autofocus_core.annotation import Annotation, read_annotation
+from autofocus_core.annotation import Annotation
 from autofocus_core.bags import Bag
 from autofocus_core.episode import Episode
 from autofocus_core.episode_meta import Trim
 from autofocus_core.errors import AutofocusError
 from autofocus_core.joints import read_joints
 from autofocus_core.resample import NS_PER_MS, Missing, StreamBuffer, observations
+from autofocus_core.review import read_reviewed
 from autofocus_core.schema import Robot, Task
 from autofocus_training.config import Config
 from autofocus_training.images import resize_frames
@@ -46,11 +47,11 @@ def load_dataset(
 ) -> Dataset:  # fmt: skip
     """Read all `episodes`; with method "none" and no distractor paste, annotations are not needed.
 
-    Raises AutofocusError for a missing annotation, a corrupt frame (naming bag, topic and stamp), a stream that is not
-    in the bag, or where no sample comes out.
+    Annotations are taken as a person's review left them. Raises AutofocusError for a missing annotation, a corrupt
+    frame (naming bag, topic and stamp), a stream that is not in the bag, or where no sample comes out.
     """
     annotated = config.method != "none" or config.paste_shapes > 0
-    annotations = [read_annotation(e.path) if annotated else _annotation_if_any(e) for e in episodes]
+    annotations = [read_reviewed(e.path) if annotated else _annotation_if_any(e) for e in episodes]
     objects = object_names(annotations, task)
     left_out: Counter[str] = Counter()
     parts: list[_Part] = []
@@ -228,7 +229,7 @@ def _drop_unseen(samples: Samples, objects: tuple[str, ...]) -> tuple[Samples, t
 
 
 def _annotation_if_any(episode: Episode) -> Annotation | None:
-    return read_annotation(episode.path) if episode.annotation_path.is_dir() else None
+    return read_reviewed(episode.path) if episode.annotation_path.is_dir() else None
 
 
 def _hash(

@@ -178,25 +178,25 @@ def _to_json(annotation: Annotation) -> str:
                 "stamps_ns": camera.stamps_ns.tolist(),
                 "valid": camera.valid.tolist(),
                 "reason": list(camera.reason),
-                "objects": [
-                    {
-                        "name": track.name,
-                        "role": track.role,
-                        # JSON has no NaN: an absent box is null.
-                        "boxes_px": [
-                            None if np.isnan(box).any() else box.tolist() for box in np.round(track.boxes_px, 2)
-                        ],
-                        "score": [round(float(score), 4) for score in track.score],
-                        "valid": track.valid.tolist(),
-                        "reason": list(track.reason),
-                    }
-                    for track in camera.objects
-                ],
+                "objects": [track_to_json(track) for track in camera.objects],
             }
             for camera in annotation.cameras
         ],
     }
     return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def track_to_json(track: ObjectTrack) -> dict[str, Any]:
+    """A track as it is written; see `track_from_json`."""
+    return {
+        "name": track.name,
+        "role": track.role,
+        # JSON has no NaN: an absent box is null.
+        "boxes_px": [None if np.isnan(box).any() else box.tolist() for box in np.round(track.boxes_px, 2)],
+        "score": [round(float(score), 4) for score in track.score],
+        "valid": track.valid.tolist(),
+        "reason": list(track.reason),
+    }
 
 
 def _style(fields: Fields) -> MapStyle:
@@ -221,7 +221,7 @@ def _camera(fields: Fields) -> CameraAnnotation:
         width_px=fields.integer("width_px", minimum=1),
         height_px=fields.integer("height_px", minimum=1),
         stamps_ns=np.array(fields.take("stamps_ns"), dtype=np.int64),
-        objects=tuple(_track(Fields(item, f"{fields.where}: objects[{i}]")) for i, item in enumerate(objects)),
+        objects=tuple(track_from_json(Fields(item, f"{fields.where}: objects[{i}]")) for i, item in enumerate(objects)),
         valid=np.array(fields.take("valid"), dtype=bool),
         reason=tuple(fields.take("reason")),
     )
@@ -229,7 +229,8 @@ def _camera(fields: Fields) -> CameraAnnotation:
     return camera
 
 
-def _track(fields: Fields) -> ObjectTrack:
+def track_from_json(fields: Fields) -> ObjectTrack:
+    """The track of a mapping; AutofocusError for keys that lack or are unknown."""
     boxes = [[np.nan] * 4 if box is None else box for box in fields.take("boxes_px")]
     track = ObjectTrack(
         name=fields.text("name"),
