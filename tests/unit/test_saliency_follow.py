@@ -72,7 +72,8 @@ def test_a_cube_behind_the_gripper_is_occluded_and_stays_the_same_cube():
 
 
 def test_a_cube_that_leaves_and_comes_back_is_the_same_cube():
-    path = np.concatenate([line((200, 100), (309, 100), 30), np.full((30, 2), np.nan), line((309, 160), (200, 160), 30)])
+    out, back = line((200, 100), (309, 100), 30), line((309, 160), (200, 160), 30)
+    path = np.concatenate([out, np.full((30, 2), np.nan), back])
     tracks = follow_paths([path], jitter_px=0.3)
     assert len(tracks) == 1
     assert tracks[0].track.valid[:30].all()
