@@ -44,7 +44,8 @@ def judge(meta: EpisodeMeta, rules: QualityRules, required: Collection[str]) -> 
             for figure in _figures(stream, stream.expected_rate_hz, rules):
                 findings += _against_threshold(topic, figure)
     findings.sort(key=lambda finding: (-_GRADES.index(finding.grade), -finding.weight))
-    return Verdict(findings[0].grade if findings else "good", tuple(finding.text for finding in findings))
+    texts = dict.fromkeys(finding.text for finding in findings)  # the same thing may happen twice
+    return Verdict(findings[0].grade if findings else "good", tuple(texts))
 
 
 def _whole(meta: EpisodeMeta, rules: QualityRules, required: Collection[str]) -> Iterator[_Finding]:

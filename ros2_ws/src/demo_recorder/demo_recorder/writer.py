@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from demo_recorder.quality import StreamMonitor
 WORKING_SUFFIX = ".recording"
 DISCARDED_FOLDER = ".discarded"
 #: A recording that is killed loses at most this much, and what waits in the queue.
-FLUSH_PERIOD_S = 0.5
+FLUSH_PERIOD_S = 0.4
 #: What has come meanwhile is written in one go: a thread that wakes for each message costs more than the writing.
 BATCH_PERIOD_S = 0.03
 #: The last part of the queue is for small messages: a camera that fills it must not cost the joints theirs.
@@ -246,15 +247,18 @@ class Recording:
     def _write_all(self) -> None:
         """The writing thread."""
         try:
-            since_flush_s = 0.0
+            flush_at_s = time.monotonic() + FLUSH_PERIOD_S
             while True:
                 closing = self._closing.is_set()
                 while self._queue:
                     self._write(self._queue.popleft())
-                since_flush_s += BATCH_PERIOD_S
-                if since_flush_s >= FLUSH_PERIOD_S or closing:
+                    if time.monotonic() >= flush_at_s:
+                        break
+                if time.monotonic() >= flush_at_s or closing:
                     self._bag.flush()
-                    since_flush_s = 0.0
+                    flush_at_s = time.monotonic() + FLUSH_PERIOD_S
+                if self._queue:
+                    continue
                 if closing:
                     return
                 self._closing.wait(BATCH_PERIOD_S)
