@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 from autofocus_core.annotation import Annotation, read_annotation, write_annotation
 from autofocus_core.episode import list_episodes
 from autofocus_core.errors import EXIT_CODE, AutofocusError
@@ -44,7 +45,7 @@ STATUSES = ("annotated", "up to date", "incomplete", "failed")
 class Outcome:
     """What became of one episode: status "annotated", "up to date", "incomplete" (annotated, but a question about it
     got no answer: it is done again the next time) or "failed"; coverage: camera/object -> share of valid frames; error:
-    the message of a failed or incomplete one."""
+    the message of a failed or incomplete one; seen: those of the objects that were somewhere, chosen or not."""
 
     path: Path
     status: str
@@ -52,6 +53,7 @@ class Outcome:
     coverage: dict[str, float]
     seconds: float
     error: str
+    seen: tuple[str, ...] = ()
 
 
 def annotate_file(
@@ -81,6 +83,10 @@ def annotate_file(
         {f"{c.camera}/{thing.name}": float(thing.valid.mean()) for c in annotation.cameras for thing in c.objects},
         time.perf_counter() - begun_s,
         "; ".join(f"a question without an answer: {problem}" for problem in unanswered),
+        tuple(
+            f"{c.camera}/{thing.name}" for c in annotation.cameras for thing in c.objects
+            if not np.isnan(thing.boxes_px).all()
+        ),
     )
 
 
@@ -233,7 +239,8 @@ def _report(outcomes: Sequence[Outcome], quiet: bool) -> int:
         print(", ".join(f"{count} {status}" for status, count in counts.items()), f"({frames} frames)")
         for name, share in coverage.items():
             print(f"  {name}: valid in {share:.1%} of the frames")
-    missing = [name for name, share in coverage.items() if share == 0.0]
+    seen = {name for outcome in outcomes for name in outcome.seen}
+    missing = [name for name, share in coverage.items() if share == 0.0 and name not in seen]
     if missing and not any(outcome.status == "incomplete" for outcome in outcomes):
         raise AutofocusError(
             "annotation", f"{', '.join(missing)}: valid in no frame of any episode", "objects that can be seen",

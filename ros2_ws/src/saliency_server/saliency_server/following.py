@@ -11,10 +11,10 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import Camera, Robot
 
 from saliency_server.assemble import without
+from saliency_server.follow import follow, unambiguous
 from saliency_server.gripper import gripper_track, lens_of, why_not
 from saliency_server.looker import BagLooker
 from saliency_server.phrases import ObjectPhrase, parse_phrase
-from saliency_server.track import explain_occlusions, track_instances, track_object
 from saliency_server.values import Description, TrackResult
 from saliency_server.views import CameraView, Thing
 
@@ -34,12 +34,12 @@ def open_view(
     every = options.keyframe_s is None
     looker = BagLooker(bag, camera, stages.detector, description.objects, options.batch, every)
     done("read_and_detect")
-    things = follow_things(looker, description.objects, stages.filter.chooses)
+    things = follow_things(looker, description.objects, stages.filter.chooses, options.keyframe_s)
 
     def find(objects: tuple[ObjectPhrase, ...]) -> list[Thing]:
         stages.detector.prepare(objects)
         try:
-            return follow_things(looker.looking_for(objects), objects, stages.filter.chooses)
+            return follow_things(looker.looking_for(objects), objects, stages.filter.chooses, options.keyframe_s)
         finally:
             stages.detector.prepare(description.objects)
 
@@ -49,23 +49,24 @@ def open_view(
     return CameraView(camera, looker, find, things), gripper
 
 
-def follow_things(looker: BagLooker, objects: Sequence[ObjectPhrase], all_instances: bool) -> list[Thing]:
+def follow_things(
+    looker: BagLooker, objects: Sequence[ObjectPhrase], all_instances: bool, keyframe_s: float | None
+) -> list[Thing]:
     """The things of these names. all_instances: everything of a name, which a filter then chooses from, and not only
     the best, whose frames are not valid where another is as good."""
     if not objects:
         return []
-    found = looker.detect(range(len(looker.stamps_s)))
-    things: list[Thing] = []
+    found = follow(looker, objects, keyframe_s=keyframe_s)
+    things = []
     for k, phrase in enumerate(objects):
-        own = [each[k] for each in found]
-        others = [[d for j, other in enumerate(each) if j != k for d in other] for each in found]
-        track = track_instances if all_instances else track_object
-        results = track(own, looker.stamps_s, looker.size_px, phrase.role, others)
-        for number, result in enumerate(results if all_instances else (results,)):
+        if all_instances:
+            own = [(each.instance, each.track) for each in found if each.phrase == k]
+        else:
+            own = [(0, unambiguous(found, k))]
+        for number, track in own:
             name = phrase.name if number == 0 else f"{phrase.name} #{number + 1}"
-            things.append(Thing(phrase, name, without(result, looker.frames.unusable)))
-    explained = explain_occlusions([thing.track for thing in things])
-    return [Thing(thing.phrase, thing.name, track) for thing, track in zip(things, explained, strict=True)]
+            things.append(Thing(phrase, name, without(track, looker.frames.unusable)))
+    return things
 
 
 def _with_gripper(

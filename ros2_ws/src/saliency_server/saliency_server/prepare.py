@@ -106,7 +106,7 @@ def prepare(paths: Sequence[Path], robot: Robot, task: Task, describer: Describe
                 problem = problem or error
                 continue
             before = len(asker.asked)
-            description = describer.describe(scene, task, asker)
+            description = dataclasses.replace(describer.describe(scene, task, asker), queries=0)
             prepared = Prepared(description, source, made_by, tuple(map(question_record, asker.asked[before:])))
             write_atomic(kept, json.dumps(prepared.to_json(), ensure_ascii=False, indent=1) + "\n")
             return prepared
