@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = Options(
         describe=args.describe or asking or "instruction", detect=args.detect,
         filter=args.filter or asking or "task-objects", vlm=args.vlm, map=args.map, alpha=args.alpha,
-        gripper=args.gripper,
+        gripper=args.gripper, keyframe_s=args.keyframe_s,
     )
     Stages.of(options)  # an unknown backend fails here, before any bag is opened
     if args.workers < 1:
@@ -174,6 +174,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--filter", metavar="BACKEND",
         help=f"what says when each matters: {', '.join(FILTERS)} (default: vlm with --vlm, else task-objects)",
+    )
+    parser.add_argument(
+        "--keyframe-s", type=float, metavar="S",
+        help="show the detector a frame every S seconds, and more where in doubt (default: every frame)",
     )
     parser.add_argument(
         "--gripper", default="auto", choices=GRIPPER_WAYS,
