@@ -1,6 +1,6 @@
 """The recorder over real ROS 2: publishers in one process, the recorder in another, services from a third."""
 
-import os
+import json
 import signal
 import time
 from pathlib import Path
@@ -10,77 +10,10 @@ import pytest
 from autofocus_core.bags import open_bag
 from autofocus_core.episode import list_episodes, load_episode
 from autofocus_core.messages import stamp_ns
+from recorder_cell import INTENT, ROBOT, STATE, TASK, Recorder, assert_all_accounted_for, slack, write_task
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-CONFIG = REPOSITORY / "ros2_ws/src/autofocus_sim/config"
-ROBOT = CONFIG / "sim_arm.yaml"
 PUBLISHER = Path(__file__).with_name("recorder_publisher.py")
-IMAGE, STATE, INTENT = "/camera/camera/color/image_raw", "/joint_states", "/teleop/intent"
-
-
-class Recorder:
-    """The recorder process and its services."""
-
-    def __init__(self, spawn, node, wait_until, output: Path, *parameters: str):
-        from std_srvs.srv import SetBool, Trigger
-
-        self.output = output
-        argv = ["python", "-m", "demo_recorder.node", "--ros-args", "-p", f"robot:={ROBOT}"]
-        argv += ["-p", f"task:={CONFIG / 'lift.yaml'}", "-p", f"output:={output}"]
-        for parameter in parameters:
-            argv += ["-p", parameter]
-        self.process = spawn(argv)
-        self._wait_until = wait_until
-        self._triggers = {
-            name: node.create_client(Trigger, f"/demo_recorder/{name}") for name in ("start", "stop", "discard")
-        }
-        self._outcome = node.create_client(SetBool, "/demo_recorder/outcome")
-        self._requests = (Trigger.Request, SetBool.Request)
-        wait_until(lambda: all(c.service_is_ready() for c in (*self._triggers.values(), self._outcome)), 60, "recorder")
-
-    def start(self) -> str:
-        """Start, once the publishers are discovered: on a busy machine that takes longer than a start waits."""
-        answers = []
-
-        def started() -> bool:
-            answers.append(self.call("start"))
-            return answers[-1].success
-
-        self._wait_until(started, 30, "a start")
-        return answers[-1].message
-
-    def call(self, name: str):
-        return self._result(self._triggers[name].call_async(self._requests[0]()), name)
-
-    def outcome(self, success: bool):
-        return self._result(self._outcome.call_async(self._requests[1](data=success)), "outcome")
-
-    def _result(self, future, what: str):
-        self._wait_until(future.done, 30, f"answer to {what}")
-        return future.result()
-
-
-def counters(path: Path, topic: str) -> np.ndarray:
-    """The publisher's counter in each message, sorted: what DDS sends again is received late."""
-    with open_bag(path) as bag:
-        return np.sort([msg.velocity[0] for _, msg in bag.decoded([topic])])
-
-
-def assert_all_accounted_for(path: Path, topic: str) -> int:
-    """Every message between the first and the last is in the bag, or counted as dropped; gives the drops.
-
-    On an idle machine none is dropped. Where the recorder gets no processor for a second, DDS overwrites.
-    """
-    numbers, quality = counters(path, topic), load_episode(path).meta.streams[topic]
-    assert quality.count == len(numbers) == len(set(numbers))
-    missing = int(numbers[-1] - numbers[0] + 1 - len(numbers))
-    assert quality.drops == missing
-    return missing
-
-
-def slack() -> float:
-    """How much longer things may take than on an idle machine: runnable processes for each core."""
-    return max(1.0, os.getloadavg()[0] / os.cpu_count())
+DEVICE_INFO = "/camera/camera/device_info"
 
 
 @pytest.fixture
@@ -92,7 +25,7 @@ def cell(spawn, ros_node, wait_until):
 
 def test_an_episode_has_every_message(spawn, ros_node, wait_until, tmp_path, cell):
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out", "extra_topics:=[/latched]", "compression:=zstd")
-    recorder.start()
+    recorder.ready().start()
     time.sleep(3.0)
     assert recorder.outcome(True).success
     stopped = recorder.call("stop")
@@ -116,7 +49,7 @@ def test_an_episode_has_every_message(spawn, ros_node, wait_until, tmp_path, cel
 
 def test_many_short_episodes_start_and_stop_fast(spawn, ros_node, wait_until, tmp_path, cell):
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
-    recorder.start()
+    recorder.ready().start()
     assert recorder.call("stop").success
     took_s = []
     for _ in range(3):
@@ -131,24 +64,9 @@ def test_many_short_episodes_start_and_stop_fast(spawn, ros_node, wait_until, tm
     assert np.median(took_s) < 0.5 * slack(), took_s
 
 
-def test_start_names_the_topic_nobody_publishes(spawn, ros_node, wait_until, tmp_path):
-    spawn(["python", PUBLISHER, ROBOT, "--without", IMAGE])
-    wait_until(lambda: ros_node.count_publishers("/latched"), 30, "the fake cell")
-    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
-    time.sleep(1.0)  # the topics that are there are discovered, too
-    begin = time.monotonic()
-    response = recorder.call("start")
-    assert time.monotonic() - begin < 3.0 * slack()
-    assert not response.success
-    assert IMAGE in response.message
-    assert STATE not in response.message.split("fix:")[0]
-    assert not recorder.call("stop").success
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
-
-
 def test_discard_keeps_the_episode_out_of_the_way(spawn, ros_node, wait_until, tmp_path, cell):
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
-    recorder.start()
+    recorder.ready().start()
     time.sleep(0.3)
     discarded = recorder.call("discard")
     assert discarded.success, discarded.message
@@ -164,7 +82,7 @@ def test_discard_keeps_the_episode_out_of_the_way(spawn, ros_node, wait_until, t
 def test_what_is_lost_on_the_way_is_counted(spawn, ros_node, wait_until, tmp_path, cell):
     """A recorder that hangs for 3 s loses what DDS cannot keep; the sidecar says how much, to the message."""
     recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
-    recorder.start()
+    recorder.ready().start()
     time.sleep(0.5)
     recorder.process.send_signal(signal.SIGSTOP)
     time.sleep(3.0)
@@ -174,36 +92,116 @@ def test_what_is_lost_on_the_way_is_counted(spawn, ros_node, wait_until, tmp_pat
     assert assert_all_accounted_for(path, STATE) > 0, "nothing was lost, so this test tested nothing"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_f02_a_signal_finishes_the_recording(spawn, ros_node, wait_until, tmp_path, cell, number):
-    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
-    recorder.start()
-    time.sleep(1.0)
-    begin = time.monotonic()
-    recorder.process.send_signal(number)
-    assert recorder.process.wait(60) == 0
-    assert time.monotonic() - begin < 5.0 * slack()
+def test_a_session_counts_down_limits_the_time_and_keeps_notes(spawn, ros_node, wait_until, tmp_path, cell):
+    rules = {"countdown_s": 0.5, "max_duration_s": 1.0, "target_episodes": 3}
+    task = write_task(tmp_path / "task.yaml", recording=rules)
+    (tmp_path / "out" / "killed.recording").mkdir(parents=True)
+    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out", task=task).ready()
+    wait_until(lambda: recorder.status.get(STATE, {}).get("publishers") == "1", 30, "discovery")
+    assert not recorder.set_note("nobody to have it").successful
+    answer = recorder.call("start")
+    assert (answer.success, answer.message) == (True, "countdown 0.5 s")
+    assert recorder.call("stop").message == "countdown cancelled"
+    assert recorder.status[""]["state"] == "idle"
+    recorder.call("start")
+    recorder.wait_for_status(lambda status: status[""]["state"] == "recording", 20, "the end of the countdown")
+    assert recorder.set_note("cube slipped").successful
+    recorder.wait_for_status(lambda status: status[""]["state"] == "stopped", 20, "the time limit")
     (episode,) = list_episodes(tmp_path / "out")
-    assert episode.meta.stop_reason == f"signal: {number.name}"
-    assert_all_accounted_for(episode.path, STATE)
+    assert (episode.meta.stop_reason, episode.meta.note) == ("time limit: 1 s", "cube slipped")
+    assert (episode.meta.end_ns - episode.meta.start_ns) / 1e9 == pytest.approx(1.0, abs=0.3 * slack())
+    assert recorder.set_note("cube slipped twice").successful  # the one that was stopped last
+    assert load_episode(episode.path).meta.note == "cube slipped twice"
+    assert recorder.outcome(True).success
+    own = recorder.status[""]
+    assert {key: own[key] for key in ("episodes", "successes", "target_episodes", "interrupted", "last_outcome")} == {
+        "episodes": "1", "successes": "1", "target_episodes": "3", "interrupted": "1", "last_outcome": "success",
+    }  # fmt: skip
+    assert own["last_grade"] == episode.meta.verdict.grade
+    assert "autofocus episodes recover" in recorder.process.output_path.read_text()
+    assert (tmp_path / "out" / "killed.recording").is_dir()
 
 
-def test_f01_a_killed_recording_is_recoverable(spawn, ros_node, wait_until, tmp_path, cell):
-    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out")
-    name = recorder.start()
-    time.sleep(2.0)
-    recorder.process.kill()
-    recorder.process.wait(5)
-    killed_ns = time.time_ns()
-    with open_bag(tmp_path / "out" / f"{name}.recording", allow_truncated=True) as bag:
-        assert bag.lossy
-        last = {topic: 0 for topic in (STATE, IMAGE)}
-        for message in bag.messages(last):
-            last[message.topic] = message.receive_ns
-    assert max(killed_ns - stamp for stamp in last.values()) < 1e9 * slack()
+def latched_publisher(node, topic):
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from std_msgs.msg import String
+
+    return node.create_publisher(String, topic, QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
 
 
-def test_a_missing_parameter_is_named(spawn):
-    process = spawn(["python", "-m", "demo_recorder.node", "--ros-args", "-p", f"robot:={ROBOT}"])
+def texts(path, topic):
+    with open_bag(path) as bag:
+        return [message.data for _, message in bag.decoded([topic])]
+
+
+def test_latched_topics_are_in_every_episode(spawn, ros_node, wait_until, tmp_path, cell):
+    """Their publisher may be started again, or turn up in mid-recording; what a dead one said is not repeated."""
+    from std_msgs.msg import String
+
+    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out", "extra_topics:=[/latched]").ready()
+    recorder.start()
+    camera = latched_publisher(ros_node, DEVICE_INFO)
+    camera.publish(String(data='{"serial": "one"}'))
+    recorder.wait_for_status(lambda status: status[DEVICE_INFO]["count"] == "1", 30, "a topic that turned up")
+    first = recorder.stop()
+    recorder.start()
+    second = recorder.stop()
+    ros_node.destroy_publisher(camera)
+    recorder.wait_for_status(lambda status: status[DEVICE_INFO]["publishers"] == "0", 30, "the camera to go")
+    camera = latched_publisher(ros_node, DEVICE_INFO)
+    camera.publish(String(data='{"serial": "two"}'))
+    recorder.wait_for_status(lambda status: status[DEVICE_INFO]["publishers"] == "1", 30, "the camera to come back")
+    time.sleep(0.5)
+    recorder.start()
+    third = recorder.stop()
+    for path, serial in ((first, "one"), (second, "one"), (third, "two")):
+        assert texts(path, DEVICE_INFO) == [json.dumps({"serial": serial})]
+        assert load_episode(path).meta.devices == {DEVICE_INFO: {"serial": serial}}
+        with open_bag(path) as bag:
+            assert bag.counts["/latched"] == 1
+            assert min(message.receive_ns for message in bag.messages()) >= load_episode(path).meta.start_ns
+
+
+def test_a_publisher_that_comes_back_with_another_qos_is_recorded_on(spawn, ros_node, wait_until, tmp_path, cell):
+    """A driver is started again and offers best effort now: a reliable subscription would hear nothing of it."""
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from std_msgs.msg import String
+
+    def publisher(reliability):
+        return ros_node.create_publisher(String, "/extra", QoSProfile(depth=10, reliability=reliability))
+
+    driver = publisher(ReliabilityPolicy.RELIABLE)
+    recorder = Recorder(spawn, ros_node, wait_until, tmp_path / "out", "extra_topics:=[/extra]").ready()
+    recorder.start()
+    driver.publish(String(data="before"))
+    recorder.wait_for_status(lambda status: status["/extra"]["count"] == "1", 30, "the first message")
+    ros_node.destroy_publisher(driver)
+    recorder.wait_for_status(lambda status: "publisher_lost" in status[""]["last_event"], 30, "the loss")
+    driver = publisher(ReliabilityPolicy.BEST_EFFORT)
+    recorder.wait_for_status(lambda status: status["/extra"]["qos"] == "best_effort volatile", 30, "another request")
+    wait_until(driver.get_subscription_count, 30, "the match")
+    driver.publish(String(data="after"))
+    recorder.wait_for_status(lambda status: status["/extra"]["count"] == "2", 30, "the second message")
+    path = recorder.stop()
+    assert texts(path, "/extra") == ["before", "after"]
+    events = load_episode(path).meta.events
+    assert [(e.kind, e.topic) for e in events if e.kind == "publisher_lost"] == [("publisher_lost", "/extra")]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ([], "task"),
+        ([f"task:={TASK}", "output:=out", "compression:=lzma"], "compression"),
+        ([f"task:={TASK}", "output:=out", "queue_mb:=0"], "queue_mb"),
+        ([f"task:={TASK}", "output:=out", "sync_period_s:=2"], "decimal point"),
+        ([f"task:={TASK}", "output:=out", "qos_overrides:=/not/there.yaml"], "/not/there.yaml"),
+    ],
+)
+def test_a_wrong_parameter_is_named(spawn, parameters, named):
+    argv = ["python", "-m", "demo_recorder.node", "--ros-args", "-p", f"robot:={ROBOT}"]
+    process = spawn([*argv, *(word for parameter in parameters for word in ("-p", parameter))])
     assert process.wait(60) == 2
-    assert "task" in process.output_path.read_text()
+    text = process.output_path.read_text()
+    assert named in text
+    assert "Traceback" not in text
