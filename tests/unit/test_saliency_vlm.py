@@ -11,7 +11,7 @@ from autofocus_core.annotation import read_annotation
 from autofocus_core.bags import open_bag
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.schema import Intrinsics, load_robot, load_task
-from saliency_scenes import BLUE, RED
+from saliency_scenes import BLUE, RED, box
 from saliency_server import annotate, pipeline
 from saliency_server.ask import NoAnswer
 from saliency_server.detect import ColourTermDetector
@@ -354,3 +354,18 @@ def test_the_command_line_asks_with_vlm_and_its_exit_status_says_when_there_was_
     annotation = read_annotation(path)
     assert (annotation.maps.kind, annotation.maps.alpha) == ("box", 0.7)
     assert annotation.provenance["backends"]["filter"].startswith("vlm 1 scripted:model")
+
+
+def test_a_projection_that_fits_is_moved_onto_what_is_detected(tmp_path, robot, task):
+    """A model without geometry does not know where in the gripper its middle is; the detector saw it."""
+    task = dataclasses.replace(task, objects=("red cube", "orange gripper"))
+    camera = dataclasses.replace(robot.cameras[0], intrinsics=Intrinsics(464.0, 464.0, 159.5, 119.5))
+    robot = dataclasses.replace(robot, cameras=(camera,))
+    path = write_scene(tmp_path / "a", frames=30)
+    alone = annotate_episode(path, robot, task, Options(gripper="projection")).cameras[0].object("orange gripper")
+    seen = (alone.boxes_px[:, :2] + alone.boxes_px[:, 2:]) / 2 + (1.0, 4.0)
+    other = write_scene(tmp_path / "b", {TOPIC: lambda i: box(table(i), seen[i], (16, 12), (255, 128, 0))}, frames=30)
+    annotation = annotate_episode(other, robot, task, Options())
+    gripper = annotation.cameras[0].object("orange gripper")
+    assert "moved by 1.0, 4.0 px" in annotation.provenance["cameras"]["camera"]["gripper"]
+    assert np.abs((gripper.boxes_px[:, :2] + gripper.boxes_px[:, 2:]) / 2 - seen).max() < 0.5

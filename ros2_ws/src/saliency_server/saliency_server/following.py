@@ -88,21 +88,28 @@ def _with_gripper(
         return things, f"{detected}; no projection: {missing}"
     track = gripper_track(robot, camera, lens_of(bag, camera), looker.stamps_s, joints_s, joints)
     track = without(track, looker.frames.unusable)
+    how = "projected"
     if way == "auto":
-        off_px = _distance_px(track, things[own[0]].track)
-        if off_px is not None and off_px > DISAGREES_SHARE * float(np.hypot(*looker.size_px)):
-            return things, f"{detected}; the projection is {off_px:.0f} px off: check the camera's extrinsics"
+        off_px = _offset_px(track, things[own[0]].track)
+        if off_px is not None and np.hypot(*off_px) > DISAGREES_SHARE * float(np.hypot(*looker.size_px)):
+            off = f"{np.hypot(*off_px):.0f} px off"
+            return things, f"{detected}; the projection is {off}: check the camera's extrinsics"
+        if off_px is not None:
+            # Where in the gripper its middle is, a model without geometry does not say; the detector saw it.
+            boxes = track.boxes_px + np.tile(off_px, 2).astype(np.float32)
+            track = TrackResult(boxes, track.score, track.valid, track.reason)
+            how = f"projected, moved by {off_px[0]:.1f}, {off_px[1]:.1f} px onto what is detected"
     phrase = things[own[0]].phrase if own else parse_phrase("gripper")
     thing = Thing(phrase, phrase.name, track)
     if not own:
-        return [*things, thing], "projected"
-    return [thing if k == own[0] else other for k, other in enumerate(things) if k not in own[1:]], "projected"
+        return [*things, thing], how
+    return [thing if k == own[0] else other for k, other in enumerate(things) if k not in own[1:]], how
 
 
-def _distance_px(a: TrackResult, b: TrackResult) -> float | None:
-    """Median distance of the centres over frames in which both are valid; None where those are too few to tell."""
-    both = a.valid & b.valid
+def _offset_px(projected: TrackResult, detected: TrackResult) -> np.ndarray | None:
+    """Median (x, y) px from the projected centres to the detected ones; None where too few frames have both."""
+    both = projected.valid & detected.valid
     if both.sum() < LEAST_SHARED_FRAMES:
         return None
-    centres = [(t.boxes_px[both, :2] + t.boxes_px[both, 2:]) / 2 for t in (a, b)]
-    return float(np.median(np.hypot(*(centres[0] - centres[1]).T)))
+    here, there = ((t.boxes_px[both, :2] + t.boxes_px[both, 2:]) / 2 for t in (projected, detected))
+    return np.median(there - here, axis=0)
