@@ -29,6 +29,7 @@ check: setup  ## lint
 bench: export AUTOFOCUS_RECORD := 1
 bench: setup  ## measure the figures in benchmarks/results anew (about forty minutes on 2 idle cores)
 	@$(PY) benchmarks/annotation.py
+	@$(PY) benchmarks/saliency_tracking.py
 	@$(PY) benchmarks/realsense.py
 	-@$(PY) benchmarks/recorder.py  # a target that is missed is on record: go on
 	@AUTOFOCUS_FUZZ_SEQUENCES=1000000 $(PY) -m pytest -q --timeout 1800 tests/unit/test_guard_fuzz.py

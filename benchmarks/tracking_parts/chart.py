@@ -29,12 +29,13 @@ def draw(results: Path, path: Path) -> None:
         for rule, colour in RULES.items():
             values = [found[f"recall {recall:.2f}: {rule}: {name}"]["value"] for recall in RECALLS]
             panel.plot(RECALLS, values, "o-", color=colour, label=rule)
+            above = 6 if rule == "reference rule" or name != "coverage" else -12
             for recall, value in zip(RECALLS, values, strict=True):
-                panel.annotate(f"{value:.3g}", (recall, value), textcoords="offset points", xytext=(0, 6), fontsize=7,
+                text = f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+                panel.annotate(text, (recall, value), textcoords="offset points", xytext=(0, above), fontsize=7,
                                ha="center", color=colour)
         if target is not None:
-            panel.plot([0.90], [target], marker="_", markersize=26, color="#333333", linestyle="none",
-                       label="target at 0.90")
+            panel.hlines(target, 0.885, 0.915, color="#333333", label="target at 0.90")
         panel.set_yscale(scale)
         panel.margins(x=0.12, y=0.15)
         panel.invert_xaxis()
