@@ -164,3 +164,24 @@ def test_an_annotation_of_version_1_is_read(episode, annotation):
     del document["maps"]
     sidecar.write_text(json.dumps(document))
     assert read_annotation(episode).maps == MapStyle()
+
+
+def test_masks_come_back_and_are_what_the_map_shows(episode, annotation):
+    masks = np.zeros((N, 30, 40), bool)
+    masks[0, 5:9, 3:7], masks[1, 0, 0], masks[3] = True, True, True
+    tracks = (dataclasses.replace(annotation.cameras[0].objects[0], masks=masks),)
+    camera = dataclasses.replace(annotation.cameras[0], objects=tracks)
+    path = write_annotation(dataclasses.replace(annotation, cameras=(camera,), maps=MapStyle("mask")), episode)
+    back = read_annotation(episode).cameras[0].objects[0].masks
+    np.testing.assert_array_equal(back, masks)
+    with open_bag(path) as bag:
+        first = next(iter(read_images(bag, "/saliency/front/map/compressed")))[2][..., 0]
+    np.testing.assert_array_equal(first == 255, masks[0])
+    sidecar = path / "annotation.json"
+    document = json.loads(sidecar.read_text())
+    assert document["cameras"][0]["objects"][0]["masks"]["runs"][1] == [0, 1, 1199]
+    for runs in ([1, 2], [-1, 1201], "all", [[1200]], [0.5, 1199.5]):
+        document["cameras"][0]["objects"][0]["masks"]["runs"][0] = runs
+        sidecar.write_text(json.dumps(document))
+        with pytest.raises(AutofocusError, match="masks"):
+            read_annotation(episode)

@@ -12,9 +12,10 @@ from autofocus_core.bags import open_bag
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.schema import Intrinsics, load_robot, load_task
 from saliency_scenes import BLUE, RED, box
-from saliency_server import annotate, pipeline
+from saliency_server import annotate, backends, pipeline
 from saliency_server.ask import NoAnswer
 from saliency_server.detect import ColourTermDetector
+from saliency_server.models.masks import Masks
 from saliency_server.pipeline import MOST_QUESTIONS, Options, annotate_episode, prepare_task
 from vlm_scenes import GRASP, GREEN, ScriptedChat, data_of, down, named, objects, plates, table, write_scene
 
@@ -369,3 +370,33 @@ def test_a_projection_that_fits_is_moved_onto_what_is_detected(tmp_path, robot, 
     gripper = annotation.cameras[0].object("orange gripper")
     assert "moved by 1.0, 4.0 px" in annotation.provenance["cameras"]["camera"]["gripper"]
     assert np.abs((gripper.boxes_px[:, :2] + gripper.boxes_px[:, 2:]) / 2 - seen).max() < 0.5
+
+
+class Halves:
+    """Makes a mask of the left half of each box."""
+
+    name, version = "halves", "1"
+
+    def masks(self, images, boxes):
+        results = []
+        for image, asked in zip(images, boxes, strict=True):
+            mask = np.zeros((len(asked), *image.shape[:2]), bool)
+            for k, one in enumerate(asked):
+                if np.isfinite(one).all():
+                    x0, y0, x1, y1 = one.round().astype(int)
+                    mask[k, y0:y1, x0 : (x0 + x1) // 2] = True
+            results.append(Masks(mask, np.ones(len(asked), np.float32)))
+        return results
+
+
+def test_masks_are_made_of_what_was_chosen_and_written(tmp_path, robot, task, use, monkeypatch):
+    use(ScriptedChat())
+    monkeypatch.setattr(backends, "create_masks", lambda spec: Halves())
+    path = write_scene(tmp_path / "a", frames=12)
+    options = dataclasses.replace(OPTIONS, map="mask", masks="transformers:halves")
+    assert annotate.annotate_file(path, robot, task, options).status == "annotated"
+    red, blue = read_annotation(path).cameras[0].objects
+    assert red.masks.shape == (12, 60, 80) and not blue.masks.any()
+    assert red.masks.any(axis=(1, 2)).all() and abs(red.masks[5].sum() - 20 * 10 / 16) <= 4
+    plain = annotate_episode(path, robot, task, OPTIONS)
+    assert plain.cameras[0].objects[0].masks is None

@@ -13,6 +13,7 @@ from autofocus_core.annotation_bag import write_bag
 from autofocus_core.episode import annotation_path, content_hash
 from autofocus_core.errors import AutofocusError
 from autofocus_core.fields import Fields
+from autofocus_core.masks import from_runs, to_runs
 from autofocus_core.names import ANNOTATION_SIDECAR
 from autofocus_core.saliency import MAP_KINDS
 
@@ -42,6 +43,7 @@ class ObjectTrack:
 
     `boxes_px` float32 (N, 4) x0 y0 x1 y1 in pixels of the frame, NaN where it was not seen; `score` float32
     (N,) in [0, 1]; `valid` bool (N,): its box may be learned from; `reason` (N,): why not, "" where valid.
+    `masks` bool (N, h, w), smaller than the frame, all false where there is none; None where nobody made masks.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ObjectTrack:
     score: np.ndarray
     valid: np.ndarray
     reason: tuple[str, ...]
+    masks: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,7 @@ def track_to_json(track: ObjectTrack) -> dict[str, Any]:
         "score": [round(float(score), 4) for score in track.score],
         "valid": track.valid.tolist(),
         "reason": list(track.reason),
+        **_masks_to_json(track.masks),
     }
 
 
@@ -239,9 +243,28 @@ def track_from_json(fields: Fields) -> ObjectTrack:
         score=np.array(fields.take("score"), dtype=np.float32),
         valid=np.array(fields.take("valid"), dtype=bool),
         reason=tuple(fields.take("reason")),
+        masks=_masks(fields.sub("masks")) if fields.has("masks") else None,
     )
     fields.done()
     return track
+
+
+def _masks_to_json(masks: np.ndarray | None) -> dict[str, Any]:
+    if masks is None:
+        return {}
+    runs = [to_runs(mask) if mask.any() else None for mask in masks]
+    return {"masks": {"size": list(masks.shape[1:]), "runs": runs}}
+
+
+def _masks(fields: Fields) -> np.ndarray:
+    height, width = (int(side) for side in fields.numbers("size", 2))
+    runs = fields.take("runs", "a list")
+    try:
+        nothing = np.zeros((height, width), dtype=bool)
+        masks = [nothing if each is None else from_runs(each, (height, width)) for each in runs]
+        return np.array(masks, dtype=bool).reshape(len(masks), height, width)
+    except (TypeError, ValueError) as error:
+        raise AutofocusError(fields.where, str(error), "run lengths of masks", "annotate again") from error
 
 
 def _check(camera: CameraAnnotation, where: str) -> None:
@@ -256,6 +279,8 @@ def _check(camera: CameraAnnotation, where: str) -> None:
         lengths |= {
             f"{track.name}: {key}": len(getattr(track, key)) for key in ("boxes_px", "score", "valid", "reason")
         }
+        if track.masks is not None:
+            lengths[f"{track.name}: masks"] = len(track.masks)
         if (track.valid & np.isnan(track.boxes_px).any(axis=1)).any():
             raise AutofocusError(
                 f"{place}: {track.name}",

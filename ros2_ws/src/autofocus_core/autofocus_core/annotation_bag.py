@@ -12,6 +12,7 @@ import yaml
 
 from autofocus_core.bag_writer import BagWriter, qos_profile
 from autofocus_core.errors import AutofocusError
+from autofocus_core.masks import mask_map
 from autofocus_core.messages import message_class, serialize
 from autofocus_core.saliency import minmax, object_maps
 
@@ -59,10 +60,10 @@ def _write_camera(writer: BagWriter, camera: CameraAnnotation, style: MapStyle, 
     running = np.zeros(size, np.float32)
     for i, stamp in enumerate(camera.stamps_ns.tolist()):
         header = _header(stamp, camera.camera)
-        boxes = [track.boxes_px[i] for track in camera.objects if track.valid[i]]
-        if camera.valid[i] and boxes:
+        shown = [track for track in camera.objects if track.valid[i]]
+        if camera.valid[i] and shown:
             # As `saliency.aggregate`, frame by frame: what was looked at before fades by alpha with each frame.
-            now = object_maps(style.kind, np.stack(boxes), size, frame, sigma_px).sum(axis=0)
+            now = _maps(style.kind, shown, i, size, frame, sigma_px).sum(axis=0)
             running = now if style.alpha == 0.0 else style.alpha * running + now
             raw = serialize(_png(header, np.rint(minmax(running) * 255).astype(np.uint8)), COMPRESSED_IMAGE)
             writer.write(map_topic(camera.camera), raw, stamp, stamp)
@@ -71,6 +72,18 @@ def _write_camera(writer: BagWriter, camera: CameraAnnotation, style: MapStyle, 
         for number, track in enumerate(camera.objects):
             raw = serialize(_marker(header, number, track, i), IMAGE_MARKER)
             writer.write(boxes_topic(camera.camera), raw, stamp, stamp)
+
+
+def _maps(
+    kind: str, tracks: list[ObjectTrack], i: int, size: tuple[int, int], frame: tuple[int, int], sigma_px: float
+) -> np.ndarray:
+    """Maps (K, h, w) of the tracks in frame i; a mask that was made goes before the box filled."""
+    maps = object_maps(kind, np.stack([track.boxes_px[i] for track in tracks]), size, frame, sigma_px)
+    if kind == "mask":
+        for k, track in enumerate(tracks):
+            if track.masks is not None and track.masks[i].any():
+                maps[k] = mask_map(track.masks[i], size)
+    return maps
 
 
 def _header(stamp_ns: int, frame_id: str) -> object:

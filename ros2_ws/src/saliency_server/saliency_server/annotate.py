@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = Options(
         describe=args.describe or asking or "instruction", detect=args.detect,
         filter=args.filter or asking or "task-objects", vlm=args.vlm, map=args.map, alpha=args.alpha,
-        gripper=args.gripper, keyframe_s=args.keyframe_s,
+        gripper=args.gripper, keyframe_s=args.keyframe_s, masks=args.masks,
     )
     Stages.of(options)  # an unknown backend fails here, before any bag is opened
     if args.workers < 1:
@@ -186,6 +186,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--map", default="gaussian", choices=MAP_KINDS,
         help="maps: Gaussian at the centre, Gaussian shaped by the box, or the box filled (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--masks", default="", metavar="SPEC",
+        help="SAM 2 model that makes masks out of boxes, transformers:MODEL; --map mask then shows them",
     )
     parser.add_argument(
         "--alpha", type=float, default=0.0,

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from autofocus_core.annotation import CameraAnnotation, ObjectTrack
+from autofocus_core.masks import mask_map
 
 from saliency_server.values import Selection, TrackResult
 from saliency_server.views import CameraView
 
+if TYPE_CHECKING:
+    from saliency_server.models.masks import BoxMasks
 
-def camera_annotation(view: CameraView, selection: Selection) -> CameraAnnotation:
-    """One camera's part of the annotation."""
+
+MASK_SHRINK = 4  # masks are kept this much smaller than the frame, as its maps are
+
+
+def camera_annotation(view: CameraView, selection: Selection, masks: BoxMasks | None = None) -> CameraAnnotation:
+    """One camera's part of the annotation. masks: what makes a mask out of each valid box, None for no masks."""
     objects = tuple(
         _object_track(thing.name, thing.phrase.role, thing.track, keep, selection.undecided)
         for thing, keep in zip(view.things, selection.keep, strict=True)
     )
+    if masks is not None:
+        objects = with_masks(view, objects, masks)
     valid, reason = _frame_validity(objects, selection, view.looker.frames.unusable)
     return CameraAnnotation(
         camera=view.camera.name,
@@ -27,6 +38,19 @@ def camera_annotation(view: CameraView, selection: Selection) -> CameraAnnotatio
         valid=valid,
         reason=reason,
     )
+
+
+def with_masks(view: CameraView, objects: Sequence[ObjectTrack], masks: BoxMasks) -> tuple[ObjectTrack, ...]:
+    """The objects with a mask wherever they are valid and the model sees one; image by image, none is kept."""
+    size = tuple(max(1, side // MASK_SHRINK) for side in view.looker.size_px)
+    made = np.zeros((len(objects), len(view.stamps_ns), *size), dtype=bool)
+    wanted = np.flatnonzero(np.any([thing.valid for thing in objects], axis=0)) if objects else []
+    for frame, image in view.looker.images(int(i) for i in wanted):
+        boxes = np.array([thing.boxes_px[frame] if thing.valid[frame] else [np.nan] * 4 for thing in objects])
+        (found,) = masks.masks([image], [boxes])
+        for k in np.flatnonzero(found.mask.any(axis=(1, 2))):
+            made[k, frame] = mask_map(found.mask[k], size) >= 0.5
+    return tuple(dataclasses.replace(thing, masks=each) for thing, each in zip(objects, made, strict=True))
 
 
 def without(track: TrackResult, unusable: Sequence[str]) -> TrackResult:

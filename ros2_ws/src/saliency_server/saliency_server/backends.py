@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from autofocus_core.errors import AutofocusError
@@ -18,6 +18,9 @@ from saliency_server.models.chat import Chat
 from saliency_server.phrases import ObjectPhrase
 from saliency_server.values import Description, FrameDetections, Scene, Selection
 from saliency_server.views import Episode
+
+if TYPE_CHECKING:
+    from saliency_server.models.masks import BoxMasks
 
 B = TypeVar("B")
 
@@ -110,3 +113,10 @@ def create_detector(name: str) -> Detector:
         allowed = ", ".join((*sorted(DETECTORS), "transformers:MODEL[@REVISION]"))
         raise AutofocusError("--detect", repr(name), allowed, "choose one of these backends")
     return DETECTORS[name]()
+
+
+def create_masks(spec: str) -> BoxMasks:
+    """What makes masks out of boxes: SAM 2 by "transformers:MODEL"; AutofocusError for any other spec."""
+    from saliency_server.models.masks import open_masks
+
+    return open_masks(spec)

@@ -42,6 +42,7 @@ BACKENDS = {
     "vlm": "vision-language model for the backends that ask one: openai:MODEL@URL or transformers:MODEL",
     "gripper": "auto, projection or detect",
     "map": "maps: gaussian, box or mask",
+    "masks": "SAM 2 model that makes masks out of boxes: transformers:MODEL",
 }
 
 

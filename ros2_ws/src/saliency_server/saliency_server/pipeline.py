@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autofocus_core.annotation import Annotation, MapStyle
 from autofocus_core.bags import Bag, open_bag
@@ -30,6 +30,9 @@ from saliency_server.prepare import Prepared, prepare, question_record, read_sce
 from saliency_server.values import Description, Selection
 from saliency_server.views import Episode
 
+if TYPE_CHECKING:
+    from saliency_server.models.masks import BoxMasks
+
 GRIPPER_WAYS = ("auto", "projection", "detect")
 MOST_QUESTIONS = 4  # of an episode, the check of its description included
 MOST_CHOICES = 3
@@ -41,7 +44,8 @@ class Options:
 
     describe, detect, filter: backends by name; detect also by a model's spec; vlm: spec of the model that is asked;
     batch: images a detector gets at once; keyframe_s: how far apart the frames are that the detector is shown first
-    (None: it looks at every frame); map, alpha: see `autofocus_core.annotation.MapStyle`; gripper: "projection" from
+    (None: it looks at every frame); map, alpha: see `autofocus_core.annotation.MapStyle`;
+    masks: spec of a SAM 2 model that makes masks out of boxes, "" for none; gripper: "projection" from
     joint states, "detect" by its name, or "auto": projection where that is possible and fits what is detected.
     """
 
@@ -52,6 +56,7 @@ class Options:
     vlm: str = ""
     keyframe_s: float | None = None
     map: str = "gaussian"
+    masks: str = ""
     alpha: float = 0.0
     gripper: str = "auto"
 
@@ -71,6 +76,7 @@ class Stages:
     detector: backends.Detector
     filter: backends.Filter
     chat: Chat | None
+    masks: BoxMasks | None
 
     @classmethod
     def of(cls, options: Options) -> Stages:
@@ -83,11 +89,13 @@ class Stages:
             backends.create_detector(options.detect),
             backends.create("--filter", backends.FILTERS, options.filter, chat),
             chat,
+            backends.create_masks(options.masks) if options.masks else None,
         )
 
     def versions(self) -> dict[str, str]:
         """Stage -> "backend version", for the provenance."""
         stages = {"describe": self.describer, "detect": self.detector, "filter": self.filter}
+        stages |= {"masks": self.masks} if self.masks is not None else {}
         return {stage: f"{backend.name} {backend.version}" for stage, backend in stages.items()}
 
     def asker(self) -> Asker | None:
@@ -142,7 +150,10 @@ def annotate_episode(
         episode = Episode(task, described.description, tuple(views), motion)
         selections = _select(episode, stages, asker, described.problem)
         clock.done("filter")
-        cameras = [camera_annotation(view, chosen) for view, chosen in zip(views, selections, strict=True)]
+        cameras = [
+            camera_annotation(view, chosen, stages.masks) for view, chosen in zip(views, selections, strict=True)
+        ]
+        clock.done("masks")
     asked = [] if asker is None else asker.asked
     notes = {
         view.camera.name: {
