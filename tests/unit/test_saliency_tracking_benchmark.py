@@ -48,11 +48,11 @@ def test_the_reference_rule_forgets_after_one_frame_and_keeps_an_id_until_then()
 
 @pytest.mark.parametrize("burst", [1.0, 4.0])
 def test_recall_is_what_was_asked_for_and_misses_come_in_bursts(burst):
-    found = degrade(episode(20_000), Fault(0.9, burst, **CLEAN))
+    found = degrade(episode(5_000), Fault(0.9, burst, **CLEAN))
     missed = np.array([[not each for each in frame] for frame in found])
-    assert missed.mean() == pytest.approx(0.1, abs=0.01)
+    assert missed.mean() == pytest.approx(0.1, abs=0.02)
     begins = (missed[1:] & ~missed[:-1]).sum()
-    assert missed.sum() / begins == pytest.approx(burst if burst > 1 else 1 / 0.9, rel=0.1)
+    assert missed.sum() / begins == pytest.approx(burst if burst > 1 else 1 / 0.9, rel=0.15)
 
 
 def test_degrading_is_repeatable_and_jitters():
