@@ -160,7 +160,8 @@ def test_stamps_of_a_stream_never_decrease(tmp_path):
     intake = Intake(clocks.clock(), lambda now_ns: None, print)
     clocks.go(S)
     seen = []
-    intake.recording = type("R", (), {"start_ns": 0, "put": lambda self, topic, raw, ns, *_: seen.append(ns)})()
+    put = {"put": lambda self, topic, raw, ns, *_: seen.append(ns)}
+    intake.recording = type("Recorded", (), {"start_ns": 0, "monitors": {"/j"}, **put})()
     intake.sources = [FakeSource("/j", [(bytes(8), info(clocks.wall - age * MS)) for age in (30, 10, 20, 5)])]
     intake.run_pass()
     assert [(clocks.wall - ns) // MS for ns in seen] == [30, 10, 10, 5]
@@ -168,7 +169,7 @@ def test_stamps_of_a_stream_never_decrease(tmp_path):
 
 def test_a_stream_that_fails_is_told_once_counted_and_costs_the_others_nothing(tmp_path, intake):
     intake.recording = recording_of(tmp_path)
-    broken = FakeSource("/unknown_to_the_recording", [(joints(k), info(samples.T0_NS)) for k in range(3)])
+    broken = FakeSource("/broken", [(joints(k), info(samples.T0_NS)) for k in range(3)])
     broken_take = FakeSource("/j", [RuntimeError("middleware"), (joints(0), info(samples.T0_NS))])
     intake.sources = [broken_take, FakeSource("/j", [(joints(k), info(samples.T0_NS)) for k in range(5)])]
     intake.run_pass()
@@ -176,12 +177,12 @@ def test_a_stream_that_fails_is_told_once_counted_and_costs_the_others_nothing(t
     assert (broken_take.failures, len(intake.warnings)) == (1, 1)
     intake.run_pass()
     assert intake.recording.monitors["/j"].count == 6
-    intake.recording.add_topic(TopicSpec("/unknown_to_the_recording", samples.JOINT_STATE))
-    intake.recording.monitors["/unknown_to_the_recording"].message = None  # a fault of ours: not callable
+    intake.recording.add_topic(TopicSpec("/broken", samples.JOINT_STATE))
+    intake.recording.monitors["/broken"].message = None  # a fault of ours: not callable
     intake.sources = [broken]
     intake.run_pass()
     assert (broken.failures, len(intake.warnings)) == (3, 2)
-    assert intake.recording.monitors["/unknown_to_the_recording"].refused == 3
+    assert intake.recording.monitors["/broken"].refused == 3
 
 
 def test_a_message_without_a_byte_is_none(tmp_path, intake):

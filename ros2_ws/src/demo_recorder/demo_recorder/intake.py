@@ -121,7 +121,7 @@ class Intake:
         publisher = gid["data"] if gid else b""
         if source.latched:
             source.last[publisher] = raw
-        if recording is None:
+        if recording is None or source.name not in recording.monitors:  # it turned up this moment: see Keeper.add
             return
         if arrival_ns < recording.start_ns:
             if not source.latched:

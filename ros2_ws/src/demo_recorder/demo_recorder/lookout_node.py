@@ -95,7 +95,7 @@ class Lookout:
             text = f"{wanted.type} -> {change.other_type.type}"
             self._note("type_change", wanted.name, f"{text} ({change.other_type.node})")
             self._end(f"type change: {wanted.name} {text}")
-        elif self._attach(wanted):
+        elif wanted.publishers != wanted.fitted and self._attach(wanted):
             self._keeper.add(wanted)
 
     def _attach(self, wanted: Wanted) -> bool:

@@ -51,6 +51,7 @@ class Wanted:
     qos: QoSProfile | None = None
     offers: list[QoSProfile] = field(default_factory=list)
     publishers: list[Publisher] = field(default_factory=list)
+    fitted: list[Publisher] = field(default_factory=list)  # those that the subscription was made for
     latched: bool = False  # late subscribers get the last message, so an episode must begin with it
     last: dict[bytes, bytes] = field(default_factory=dict, repr=False)  # of a latched topic, by publisher
     last_ns: int = 0
@@ -114,9 +115,11 @@ class Attachments:
     lock: AbstractContextManager[Any]
     drain: Callable[[], None]
 
-    def look(self, wanted: Wanted) -> None:
+    def look(self, wanted: Wanted) -> list[TopicEndpointInfo]:
         """Ask the graph who publishes a topic."""
-        wanted.publishers = [_publisher(info) for info in self.node.get_publishers_info_by_topic(wanted.name)]
+        infos = self.node.get_publishers_info_by_topic(wanted.name)
+        wanted.publishers = [_publisher(info) for info in infos]
+        return infos
 
     def attach(self, wanted: Wanted) -> bool:
         """Subscribe to a topic if somebody publishes it; True once subscribed with fitting QoS.
@@ -124,10 +127,11 @@ class Attachments:
         Raises AutofocusError where the publishers' type is not the one wanted, they disagree among themselves, the
         type is not known here, or none of them can give what an override asks for.
         """
-        infos = self.node.get_publishers_info_by_topic(wanted.name)
-        wanted.publishers = [_publisher(info) for info in infos]
+        infos = self.look(wanted)
         if not infos:
             return False
+        if wanted.fitted == wanted.publishers:
+            return True
         types = sorted({info.topic_type for info in infos})
         if len(types) > 1 or (wanted.declared_type and types != [wanted.declared_type]):
             raise AutofocusError(
@@ -142,6 +146,7 @@ class Attachments:
         wanted.offers = offers
         if wanted.subscription is None or wanted.type != types[0] or wanted.qos != qos:
             self._subscribe(wanted, types[0], qos)
+        wanted.fitted = wanted.publishers
         return True
 
     def _require_fit(self, wanted: Wanted, infos: list[TopicEndpointInfo], qos: QoSProfile) -> None:
