@@ -12,11 +12,13 @@ from autofocus_core.bags import open_bag
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.schema import Intrinsics, load_robot, load_task
 from saliency_scenes import BLUE, RED, box
-from saliency_server import annotate, backends, pipeline
+from saliency_server import annotate, backends
+from saliency_server import options as options_module
 from saliency_server.ask import NoAnswer
 from saliency_server.detect import ColourTermDetector
 from saliency_server.models.masks import Masks
-from saliency_server.pipeline import MOST_QUESTIONS, Options, annotate_episode, prepare_task
+from saliency_server.options import Options, Stages
+from saliency_server.pipeline import MOST_QUESTIONS, annotate_episode, prepare_task
 from vlm_scenes import GRASP, GREEN, ScriptedChat, data_of, down, named, objects, plates, table, write_scene
 
 CONFIG = Path(__file__).parents[2] / "ros2_ws/src/autofocus_sim/config"
@@ -37,7 +39,7 @@ def task():
 def use(monkeypatch):
     """Makes a chat the one that every spec opens."""
     def put(chat):
-        monkeypatch.setattr(pipeline, "open_chat", lambda spec: chat)
+        monkeypatch.setattr(options_module, "open_chat", lambda spec: chat)
         return chat
 
     return put
@@ -299,10 +301,13 @@ def test_options_say_what_is_wrong_with_them(tmp_path, robot, task):
     ):
         with pytest.raises(AutofocusError, match=said):
             Options(**wrong)
+    assert (Options().describe, Options().filter) == ("instruction", "task-objects")
+    assert (Options(vlm="x").describe, Options(vlm="x").filter) == ("vlm", "vlm")
+    assert Options(vlm="x", describe="instruction").describe == "instruction"
     with pytest.raises(AutofocusError, match="no model to ask"):
-        pipeline.Stages.of(Options(filter="vlm"))
+        Stages.of(Options(filter="vlm"))
     with pytest.raises(AutofocusError, match="transformers:MODEL"):
-        pipeline.Stages.of(Options(detect="crystal-ball"))
+        Stages.of(Options(detect="crystal-ball"))
 
 
 def orange(i):

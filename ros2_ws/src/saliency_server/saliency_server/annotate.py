@@ -25,14 +25,8 @@ from tqdm import tqdm
 
 from saliency_server.backends import ASKING, DESCRIBERS, DETECTORS, FILTERS
 from saliency_server.models.chat import SPECS
-from saliency_server.pipeline import (
-    GRIPPER_WAYS,
-    Options,
-    Stages,
-    annotate_episode,
-    content_key,
-    prepare_task,
-)
+from saliency_server.options import GRIPPER_WAYS, Options, Stages
+from saliency_server.pipeline import annotate_episode, content_key, prepare_task
 from saliency_server.prepare import Prepared
 
 __all__ = ["Outcome", "annotate_all", "annotate_episode", "annotate_file", "main"]
@@ -113,10 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     robot, task = load_robot(args.robot), load_task(args.task)
-    asking = "vlm" if args.vlm else None
     options = Options(
-        describe=args.describe or asking or "instruction", detect=args.detect,
-        filter=args.filter or asking or "task-objects", vlm=args.vlm, map=args.map, alpha=args.alpha,
+        describe=args.describe, detect=args.detect, filter=args.filter, vlm=args.vlm, map=args.map, alpha=args.alpha,
         gripper=args.gripper, keyframe_s=args.keyframe_s, masks=args.masks,
     )
     Stages.of(options)  # an unknown backend fails here, before any bag is opened
@@ -164,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"vision-language model that describes and filters: {SPECS}; keys come from the environment",
     )
     parser.add_argument(
-        "--describe", metavar="BACKEND",
+        "--describe", default="", metavar="BACKEND",
         help=f"where the objects' names come from: {', '.join(DESCRIBERS)} (default: vlm with --vlm, else instruction)",
     )
     parser.add_argument(
@@ -172,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what finds them: {', '.join(DETECTORS)} or transformers:MODEL[@REVISION] (default: %(default)s)",
     )
     parser.add_argument(
-        "--filter", metavar="BACKEND",
+        "--filter", default="", metavar="BACKEND",
         help=f"what says when each matters: {', '.join(FILTERS)} (default: vlm with --vlm, else task-objects)",
     )
     parser.add_argument(

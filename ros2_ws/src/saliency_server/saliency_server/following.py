@@ -19,7 +19,7 @@ from saliency_server.values import Description, TrackResult
 from saliency_server.views import CameraView, Thing
 
 if TYPE_CHECKING:
-    from saliency_server.pipeline import Options, Stages
+    from saliency_server.options import Options, Stages
 
 #: Of the diagonal: a projection this far from the detected gripper (median) is one with wrong extrinsics.
 DISAGREES_SHARE = 0.06

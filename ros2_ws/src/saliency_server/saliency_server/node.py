@@ -7,6 +7,7 @@ Annotating is done in a thread of its own; one episode at a time, so that a reco
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +26,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from saliency_server.annotate import annotate_file
-from saliency_server.pipeline import Options, Stages
+from saliency_server.options import Options, Stages
 from saliency_server.watch import Watcher
 
 STATUS_PERIOD_S = 1.0
@@ -36,14 +37,16 @@ PATHS = {
     "folder": "folder in which finished episodes appear",
 }
 BACKENDS = {
-    "describe": "where the objects' names come from",
+    "describe": "where the objects' names come from; empty: the vlm, or the instruction where none is named",
     "detect": "what finds them in the images",
-    "filter": "what says when each matters",
+    "filter": "what says when each matters; empty: the vlm, or task-objects where none is named",
     "vlm": "vision-language model for the backends that ask one: openai:MODEL@URL or transformers:MODEL",
     "gripper": "auto, projection or detect",
     "map": "maps: gaussian, box or mask",
     "masks": "SAM 2 model that makes masks out of boxes: transformers:MODEL",
 }
+#: Their defaults; "" for those that hang on `vlm`.
+DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(Options)}
 
 
 class SaliencyServer(Node):
@@ -53,10 +56,7 @@ class SaliencyServer(Node):
         super().__init__("saliency_server", **node_options)
         paths = {name: self._path(name, text) for name, text in PATHS.items()}
         self._robot, self._task = load_robot(paths["robot"]), load_task(paths["task"])
-        defaults = Options()
-        self._options = Options(
-            **{name: self._declare(name, getattr(defaults, name), text) for name, text in BACKENDS.items()}
-        )
+        self._options = Options(**{name: self._declare(name, DEFAULTS[name], text) for name, text in BACKENDS.items()})
         Stages.of(self._options)  # an unknown backend fails here, not at the first episode
         period_s = self.declare_parameter(
             "period_s", 2.0,
