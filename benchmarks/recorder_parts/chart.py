@@ -20,7 +20,7 @@ def draw(results: Path, path: Path, workloads: Sequence[Workload]) -> None:
     from matplotlib import pyplot
 
     found = {row["name"]: row for row in rows(PART, results)}
-    figure, panels = pyplot.subplots(1, len(workloads), figsize=(4.2 * len(workloads), 3.6), squeeze=False)
+    figure, panels = pyplot.subplots(1, len(workloads), figsize=(4.8 * len(workloads), 3.6), squeeze=False)
     for panel, workload in zip(panels[0], workloads, strict=True):
         measured = [style for style in LABELS if row_name(workload, style, "CPU") in found]
         for place, style in enumerate(reversed(measured)):
@@ -28,7 +28,7 @@ def draw(results: Path, path: Path, workloads: Sequence[Workload]) -> None:
             panel.barh(place, cpu, 0.6, color=COLOURS[style])
             panel.text(cpu, place, " " + _label(found, workload, style, cpu), va="center", fontsize=8)
         panel.set_yticks(range(len(measured)), [LABELS[style] for style in reversed(measured)], fontsize=8)
-        panel.set_xlim(0, 2.2 * max((found[row_name(workload, s, "CPU")]["value"] for s in measured), default=1.0))
+        panel.set_xlim(0, 2.7 * max((found[row_name(workload, s, "CPU")]["value"] for s in measured), default=1.0))
         panel.set_title(f"{workload.title}\n+ three joint topics at 100 Hz", fontsize=9)
         panel.set_xlabel("CPU s per GB recorded", fontsize=8)
         panel.tick_params(axis="x", labelsize=8)

@@ -150,7 +150,9 @@ class Soak:
         episode.unreported = sum(account.unreported for account in accounts)
         episode.wrong = sum(account.doubled + account.foreign for account in accounts)
         for account in accounts:
-            self._require(episode, not account.unreported, f"{account.topic}: {account.unreported} lost, not reported")
+            where = f"{account.head} at the start, {account.tail} at the end"
+            text = f"{account.topic}: {account.missing} lost ({where}), {account.reported} reported"
+            self._require(episode, not account.unreported, text)
             self._require(episode, not account.doubled + account.foreign, f"{account.topic}: doubled or foreign")
         checked = check_episode(path, QualityRules())
         episode.problems += [f"check: {problem}" for problem in checked.problems]

@@ -18,6 +18,7 @@ from recorder_parts.workloads import MB
 WARM_UP_EPISODES, TREND_EPISODES = 5, 6
 #: "Flat": what the trend of the episodes' memory peaks adds up to over the whole soak.
 MAX_GROWTH_MB, MAX_TAIL_S = 10.0, 1.0
+MAX_PAUSE_S = 2.5
 Samples = Sequence[tuple[float, Memory]]  # seconds since the soak began
 
 
@@ -87,10 +88,12 @@ def draw(path: Path, episodes: Sequence[Episode], samples: Samples) -> None:
     from matplotlib import pyplot
 
     figure, panel = pyplot.subplots(figsize=(9, 3.2))
-    minutes = [time_s / 60 for time_s, _ in samples]
-    total, private = "with shared memory and files", "private"
-    panel.plot(minutes, [m.total / MB for _, m in samples], color="#9a9a9a", lw=0.8, label=total)
-    panel.plot(minutes, [m.private / MB for _, m in samples], color="#2a78b5", lw=1.0, label=private)
+    seconds = np.array([time_s for time_s, _ in samples])
+    lines = (("total", "with shared memory and files", "#9a9a9a"), ("private", "private", "#2a78b5"))
+    for field, label, colour in lines:
+        sizes_mb = np.array([getattr(memory, field) / MB for _, memory in samples])
+        sizes_mb[1:][np.diff(seconds) > MAX_PAUSE_S] = np.nan  # no line from a killed recorder to the next
+        panel.plot(seconds / 60, sizes_mb, color=colour, lw=0.9, label=label)
     panel.set_ylim(bottom=0)
     top = panel.get_ylim()[1]
     for episode in episodes:

@@ -94,7 +94,7 @@ class Witness:
             return dict(self.counts)
 
 
-@pytest.mark.parametrize("compression, split_mb", [("none", 0), ("zstd", 0), ("none", SPLIT_MB), ("zstd", SPLIT_MB)])
+@pytest.mark.parametrize("compression, split_mb", [("none", 0), ("none", SPLIT_MB), ("zstd", SPLIT_MB)])
 def test_an_episode_is_what_was_published(spawn, ros_node, wait_until, tmp_path, compression, split_mb):
     from std_srvs.srv import Trigger
 
