@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import struct
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ from autofocus_core.messages import message_class, serialize
 from autofocus_core.names import EPISODE_SIDECAR
 from autofocus_core.schema import RecordingRules
 from demo_recorder import disk as disk_module
+from demo_recorder.definitions import Definition, define
 from demo_recorder.describe import device_info
 from demo_recorder.disk import DiskWatch
 from demo_recorder.events import MAX_EVENTS, EventLog, RefusedSpan
@@ -342,3 +345,31 @@ def test_a_camera_says_what_it_is():
     assert device_info([text]) == {"serial": "123"}
     assert device_info([]) is None
     assert device_info([string("no json")]) == {"unreadable": "no json"}
+
+
+def test_a_type_of_the_labs_own_is_recorded_with_its_definition(tmp_path):
+    """A gripper that speaks a type which no standard package has; the reader needs no installation of it."""
+    folder = tmp_path / "prefix/share/lab_msgs/msg"
+    folder.mkdir(parents=True)
+    (folder / "Grip.msg").write_text(
+        '# of the finger\nuint8 OPEN=1\nstd_msgs/Header header  # when\nFinger[<=2] fingers\nstring<=9 name "x=1"\n'
+    )
+    (folder / "Finger.msg").write_text("float64 width\nbuiltin_interfaces/Time since\n")
+    standard = Path(sys.prefix)
+    known = define("lab_msgs/msg/Grip", "RIHS01_" + "0" * 64, [tmp_path / "prefix", standard])
+    assert known.has_header
+    assert [line for line in known.text.splitlines() if line.startswith("MSG:")] == [
+        "MSG: std_msgs/Header", "MSG: lab_msgs/Finger", "MSG: builtin_interfaces/Time",
+    ]  # fmt: skip
+    recording = Recording(tmp_path / "ep", [TopicSpec("/grip", "lab_msgs/msg/Grip", "", None, known)], 0,
+                          WriterSettings())  # fmt: skip
+    raw = b"\0\1\0\0" + struct.pack("<iII1s3xI4xdiII4s", 5, 6, 1, b"\0", 1, 0.25, 7, 8, 4, b"abc\0")
+    assert recording.put("/grip", raw, 5_000_000_006 + MS)
+    path = recording.finish(describe(recording, 1))
+    with open_bag(path) as bag:
+        ((_, message),) = bag.decoded()
+    assert (message.header.stamp.sec, message.fingers[0].width, message.name) == (5, 0.25, "abc")
+    assert define(samples.JOINT_STATE, "whatever") == Definition(has_header=True)
+    with pytest.raises(AutofocusError, match="lab_msgs/Finger"):
+        (folder / "Finger.msg").unlink()
+        define("lab_msgs/msg/Grip", "", [tmp_path / "prefix", standard])

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from autofocus_core.errors import AutofocusError
-from autofocus_core.messages import default_distro, definition
 from autofocus_core.names import DEVICE_INFO_NAME, GUARD_REQUEST_TOPIC
 from autofocus_core.schema import Robot
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -19,6 +18,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from demo_recorder.definitions import Definition, define
 from demo_recorder.qos_node import Override, in_words, matching_qos, mismatches, offers_yaml
 from demo_recorder.reader_events_node import NoExecutor, ReaderEvents
 from demo_recorder.watch import Publisher
@@ -49,6 +49,7 @@ class Wanted:
     events: ReaderEvents | None = None
     take: Callable[[], tuple[bytes, dict[str, Any]] | None] = _nothing
     qos: QoSProfile | None = None
+    definition: Definition | None = None
     offers: list[QoSProfile] = field(default_factory=list)
     publishers: list[Publisher] = field(default_factory=list)
     fitted: list[Publisher] = field(default_factory=list)  # those that the subscription was made for
@@ -60,7 +61,7 @@ class Wanted:
 
     def spec(self) -> TopicSpec:
         """What the writer has to know."""
-        return TopicSpec(self.name, self.type, offers_yaml(self.offers), self.expected_rate_hz)
+        return TopicSpec(self.name, self.type, offers_yaml(self.offers), self.expected_rate_hz, self.definition)
 
     def latched_now(self) -> list[bytes]:
         """The last message of each publisher that is still there; of a publisher without identity, the last one."""
@@ -145,6 +146,8 @@ class Attachments:
         self._require_fit(wanted, infos, qos)
         wanted.offers = offers
         if wanted.subscription is None or wanted.type != types[0] or wanted.qos != qos:
+            # Without a definition it cannot be written: say so now, not in mid-recording.
+            wanted.definition = define(types[0], str(infos[0].topic_type_hash))
             self._subscribe(wanted, types[0], qos)
         wanted.fitted = wanted.publishers
         return True
@@ -162,7 +165,6 @@ class Attachments:
 
     def _subscribe(self, wanted: Wanted, type: str, qos: QoSProfile) -> None:
         message = message_type(type)
-        definition(type, default_distro())  # without one it cannot be written: say so now, not in mid-recording
         made = self.node.create_subscription(
             message,
             wanted.name,

@@ -17,6 +17,7 @@ from autofocus_core.messages import header_stamp_ns, starts_with_header
 from autofocus_core.names import EPISODE_SIDECAR
 
 from demo_recorder.ballast import Ballast
+from demo_recorder.definitions import Definition
 from demo_recorder.events import EventLog, RefusedSpan
 from demo_recorder.quality import StreamMonitor
 
@@ -36,12 +37,13 @@ _END_OF_TIME_NS = 1 << 63
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
     """A topic to record. `qos_yaml`: the publishers' offers for the bag's metadata; `expected_rate_hz`: None
-    where nobody said it."""
+    where nobody said it; `definition`: None for a standard type."""
 
     name: str
     type: str
     qos_yaml: str = ""
     expected_rate_hz: float | None = None
+    definition: Definition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class _Track:
 
     def __init__(self, topic: TopicSpec, start_ns: int) -> None:
         self.monitor = StreamMonitor(topic.type, topic.expected_rate_hz, start_ns, topic.name)
-        self.has_header = starts_with_header(topic.type)
+        known = topic.definition
+        self.has_header = starts_with_header(topic.type) if known is None else known.has_header
         self.refused = RefusedSpan(topic.name)
 
 
@@ -274,7 +277,8 @@ class Recording:
 
     def _write(self, entry: tuple[str, bytes, int, int | None] | TopicSpec) -> None:
         if isinstance(entry, TopicSpec):
-            self._bag.add_topic(entry.name, entry.type, entry.qos_yaml)
+            known = entry.definition or Definition(False)
+            self._bag.add_topic(entry.name, entry.type, entry.qos_yaml, msgdef=known.text, type_hash=known.type_hash)
             return
         self._bag.write(*entry)
         self._done_bytes += len(entry[1])
