@@ -1,11 +1,16 @@
 """What holds for all tests."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from autofocus_core import results
+
+# Where pyrealsense2 is loaded before rclpy, the interpreter crashes at its end, after the last test.
+with contextlib.suppress(ImportError):
+    import rclpy  # noqa: F401
 
 #: Set by `make bench`: figures measured by tests go to benchmarks/results instead of a temporary folder.
 RECORD = "AUTOFOCUS_RECORD"
