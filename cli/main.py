@@ -41,6 +41,7 @@ VERBS = {
     "teleop": Verb("autofocus_cli.teleop:main", "move the robot by leader arm, gamepad or keyboard, through the guard"),
     "episodes": Verb("autofocus_cli.episodes:main", "list, show, check, recover and trim recorded episodes"),
     "annotate": Verb("saliency_server.annotate:main", "find what matters in recorded episodes"),
+    "review": Verb("saliency_server.review.command:main", "look at annotated episodes in a browser and correct them"),
     "train": Verb("autofocus_training.train:main", "train a policy on annotated episodes"),
     "export": Verb("autofocus_training.export:main", "write a policy file (TorchScript) from a checkpoint"),
     "evaluate": Verb("autofocus_policy.offline:main", "compare a policy with recorded episodes, offline"),

@@ -1,0 +1,1 @@
+"""`autofocus review`: a page on loopback where a person checks what the annotator saw."""
