@@ -13,7 +13,7 @@ from saliency_server.flow import carry
 from saliency_server.review.doubts import jumped
 
 MIN_TRUST = 0.25  # below this a carried box is lost
-GOOD_SHARE = 0.6  # of a box's points: with so many the flow is as sure as with all
+GOOD_SHARE = 0.4  # of a box's points: with so many the flow is as sure as with all
 HALF_LIFE_S = 3.0  # of the trust in a carried box, on top of what the flow says
 MEETS = 0.5  # intersection over union at which the old track is the same thing
 STEADY_FRAMES = 5  # so many in a row, and the old track takes over again
