@@ -20,6 +20,7 @@ from pathlib import Path
 
 from autofocus_cli.demo.processes import own_domain, ros_environment
 from autofocus_core.errors import EXIT_CODE, AutofocusError
+from demo_recorder.realsense.dds import make_room
 from recorder_parts.chart import draw
 from recorder_parts.meters import filesystem, warn_if_busy
 from recorder_parts.summary import report
@@ -51,6 +52,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder for figures and chart instead of the repository's")
     parser.add_argument("--scratch", type=Path, default=ROOT / "runs/bench_recorder", help="where bags are written")
     args = parser.parse_args()
+    make_room(os.environ)  # as our camera node does, for every recorder alike: 2.7 MB images need more than 512 KB
     if args.quick:
         args.seconds, args.repeats = 3.0, 1
     workloads = [WORKLOADS[key] for key in args.workloads]

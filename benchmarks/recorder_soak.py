@@ -21,6 +21,7 @@ from pathlib import Path
 from autofocus_cli.demo.processes import ProcessGroup, own_domain, ros_environment
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.results import record
+from demo_recorder.realsense.dds import make_room
 from recorder_parts.meters import MemorySampler, filesystem, warn_if_busy
 from recorder_parts.soak_node import Soak, watch_disk
 from recorder_parts.soak_plan import Episode, plan
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder for figures and picture instead of the repository's")
     parser.add_argument("--scratch", type=Path, default=ROOT / "runs/bench_soak", help="where bags are written")
     args = parser.parse_args()
+    make_room(os.environ)  # as our camera node does, for every recorder alike: 2.7 MB images need more than 512 KB
     shutil.rmtree(args.scratch, ignore_errors=True)
     args.scratch.mkdir(parents=True)
     free_gb = shutil.disk_usage(args.scratch).free / 1e9
