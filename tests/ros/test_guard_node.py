@@ -112,14 +112,14 @@ class Cell:
         moving = np.flatnonzero(np.abs(np.diff(positions, axis=0)).max(axis=1) > 0)
         return float(arrival[moving[-1] + 2] - since_s)  # the first command that repeats the one before
 
-    def assert_smooth(self) -> None:
+    def assert_smooth(self, joints: slice = slice(None)) -> None:
         """Every command keeps the limits with respect to the two before; none is missing from the log."""
-        _, positions = self.commands()
+        positions = self.commands()[1][:, joints]
         velocity = np.diff(positions, axis=0) / T
         assert np.isfinite(positions).all()
-        assert (positions >= ROBOT.lower - 1e-9).all() and (positions <= ROBOT.upper + 1e-9).all()
-        assert (np.abs(velocity) <= ROBOT.velocity + 1e-6).all()
-        assert (np.abs(np.diff(velocity, axis=0)) / T <= ROBOT.acceleration + 1e-6).all()
+        assert (positions >= ROBOT.lower[joints] - 1e-9).all() and (positions <= ROBOT.upper[joints] + 1e-9).all()
+        assert (np.abs(velocity) <= ROBOT.velocity[joints] + 1e-6).all()
+        assert (np.abs(np.diff(velocity, axis=0)) / T <= ROBOT.acceleration[joints] + 1e-6).all()
 
     # ---- this process as the commander
 
@@ -384,7 +384,8 @@ def test_commands_of_each_type_and_all_joints_for_those_who_learn(
     cell.arm()
     goal = offset(0.05, 0.1, -0.05, 0.02, 0.2, -0.01)
     cell.follow(goal)
-    cell.assert_smooth()
+    # The log has a row for each command of the arm; a gripper's own topic comes a moment before or after.
+    cell.assert_smooth(slice(0, len(ROBOT.joints)) if gripper else slice(None))
     wait_until(lambda: sent and np.abs(np.array(sent[-1].position) - goal).max() < 1e-6, 5, "the whole command")
     assert tuple(sent[-1].name) == ROBOT.joint_names
 
