@@ -190,3 +190,12 @@ def test_checksums_of_pieces_make_that_of_the_whole(a, b):
 def test_checksums_of_large_pieces():
     a, b = random.Random(0).randbytes(5), random.Random(1).randbytes(3_000_001)
     assert crc.concat(zlib.crc32(a), zlib.crc32(b), len(b)) == zlib.crc32(a + b)
+
+
+def test_the_fast_crc_is_the_crc():
+    """Whichever library computes it: of memoryviews, in pieces, and of nothing."""
+    data = random.Random(1).randbytes(3_000_000)
+    for size in (0, 1, 7, 64, 4096, 3_000_000):
+        piece = memoryview(data)[:size]
+        assert crc.crc32(piece) == zlib.crc32(piece)
+        assert crc.crc32(piece[size // 3 :], crc.crc32(piece[: size // 3])) == zlib.crc32(piece)

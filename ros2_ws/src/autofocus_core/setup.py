@@ -14,7 +14,7 @@ setup(
         ("share/" + PACKAGE, ["package.xml"]),
     ],
     install_requires=["numpy", "pyyaml", "mcap", "rosbags", "rosbags-image"],
-    extras_require={"kinematics": ["mujoco"]},
+    extras_require={"kinematics": ["mujoco"], "fast": ["isal"]},
     python_requires=">=3.10",
     entry_points={"console_scripts": []},
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
 from bisect import bisect_right
 from dataclasses import dataclass
 
 from mcap.opcode import Opcode
 from mcap.records import ChunkIndex
 
+from autofocus_core.crc import crc32
 from autofocus_core.mcap_parse import (
     CHUNK_HEAD_MAX,
     MESSAGE,
@@ -98,7 +98,7 @@ class ChunkReader:
             except DamagedError as error:
                 why = error
                 continue
-            body_crc = head.crc if head.crc and not head.compression else zlib.crc32(body)
+            body_crc = head.crc if head.crc and not head.compression else crc32(body)
             return Chunk(head, inside, len(plain), body_crc, problem)
         raise why
 

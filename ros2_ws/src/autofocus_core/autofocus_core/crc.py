@@ -1,12 +1,19 @@
-"""The CRC-32 of two pieces of data put together, from the CRCs of the pieces: large data is read once.
+"""CRC-32, as fast as it is to be had, and that of two pieces put together from the CRCs of the pieces.
 
-As zlib's crc32_combine, which Python does not offer: appending n bytes multiplies a CRC by x^(8n) modulo the
+`concat` is zlib's crc32_combine, which Python does not offer: appending n bytes multiplies a CRC by x^(8n) modulo the
 polynomial, over the bits (least significant bit = highest power).
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+
+try:  # with the processor's carry-less multiplication: 15 GB/s instead of 3, a sixth of what recording images costs
+    from isal.isal_zlib import crc32
+except ImportError:
+    from zlib import crc32
+
+__all__ = ["concat", "crc32"]
 
 _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31

@@ -6,12 +6,13 @@ mcap's own writer copies every message three times before the system does; see d
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass, field
 
 import zstandard
 from mcap.opcode import Opcode
 from mcap.records import ChunkIndex
+
+from autofocus_core.crc import crc32
 
 #: Messages of at least this size are kept as they came in; smaller ones are cheaper to copy than to keep apart.
 BIG_BYTES = 16 << 10
@@ -87,13 +88,13 @@ class ChunkInHand:
         body = [*self._parts, self._tail] if self._tail else list(self._parts)
         if compression == "zstd":
             plain = b"".join(body)
-            crc = zlib.crc32(plain)
+            crc = crc32(plain)
             body = [zstandard.compress(plain)]
-            body_crc = zlib.crc32(body[0])
+            body_crc = crc32(body[0])
         else:
             crc = 0
             for part in body:
-                crc = zlib.crc32(part, crc)
+                crc = crc32(part, crc)
             body_crc = crc
         name = compression.encode()
         stored = sum(map(len, body))

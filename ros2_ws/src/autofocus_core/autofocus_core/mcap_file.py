@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from mcap.records import (
 )
 from mcap.writer import MCAP0_MAGIC
 
-from autofocus_core import crc
+from autofocus_core.crc import concat, crc32
 from autofocus_core.mcap_chunk import COMPRESSIONS, ChunkInHand, Sealed
 
 #: rosbag2 and MCAP both suggest this; a lost chunk is then about 0.15 s of a 320x240 camera.
@@ -133,7 +132,7 @@ class McapFile:
                 offsets += _record(SummaryOffset(group_opcode=opcode, group_start=start, group_length=len(group)))
                 summary += group
         footer = struct.pack("<BQQQ", Opcode.FOOTER, 20, summary_start, summary_start + len(summary))
-        summary_crc = zlib.crc32(footer, zlib.crc32(summary + offsets))
+        summary_crc = crc32(footer, crc32(summary + offsets))
         footer_record = _record(Footer(summary_start, summary_start + len(summary), summary_crc))
         self._put([end, summary, offsets, footer_record, MCAP0_MAGIC])
 
@@ -186,13 +185,13 @@ class McapFile:
         self._put_at_end([sealed.head, *sealed.body, sealed.tail])
         # The body's CRC is known already: the data section's is put together, not computed from the bytes again.
         stored = sealed.index.compressed_size
-        self._crc = crc.concat(zlib.crc32(sealed.head, self._crc), sealed.body_crc, stored)
-        self._crc = zlib.crc32(sealed.tail, self._crc)
+        self._crc = concat(crc32(sealed.head, self._crc), sealed.body_crc, stored)
+        self._crc = crc32(sealed.tail, self._crc)
 
     def _put(self, pieces: Sequence[bytes]) -> None:
         self._put_at_end(pieces)
         for piece in pieces:
-            self._crc = zlib.crc32(piece, self._crc)
+            self._crc = crc32(piece, self._crc)
 
     def _put_at_end(self, pieces: Sequence[bytes | bytearray]) -> None:
         """Write all of it or, with an OSError, nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -15,6 +14,8 @@ from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, Header, Metadata, Schema
+
+from autofocus_core.crc import crc32
 
 MAGIC = b"\x89MCAP0\r\n"
 RECORD = struct.Struct("<BQ")  # opcode, length of what follows
@@ -101,7 +102,7 @@ def plain_bytes(body: bytes, compression: str, size: int, crc: int) -> bytes:
             plain = body
     except (zstandard.ZstdError, RuntimeError, ValueError, EOFError, MemoryError) as error:
         raise DamagedError(f"cannot be decompressed ({error})") from error
-    if crc and zlib.crc32(plain) != crc:
+    if crc and crc32(plain) != crc:
         raise DamagedError("checksum does not match")
     return plain
 

@@ -7,15 +7,14 @@ is damaged) the records are followed by their lengths, and where a length lies, 
 from __future__ import annotations
 
 import os
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcap.opcode import Opcode
 from mcap.records import Channel, ChunkIndex, Header, Metadata, Schema
 
-from autofocus_core import crc
 from autofocus_core.chunk_reader import ChunkReader
+from autofocus_core.crc import concat, crc32
 from autofocus_core.mcap_parse import (
     MAGIC,
     MESSAGE,
@@ -103,7 +102,7 @@ class _Scanner:
         summary = self._summary()
         if self._file.read(0, len(MAGIC)) != MAGIC:
             self._damage(0, "the magic bytes at the start are damaged")
-        self._crc = zlib.crc32(MAGIC)
+        self._crc = crc32(MAGIC)
         offset = len(MAGIC)
         while offset < self._file.end:
             offset = self._record(offset)
@@ -212,7 +211,7 @@ class _Scanner:
             what = f"the head of this chunk is damaged ({chunk.problem}); its messages are whole"
             self._damage(offset, what, inside.start_ns, inside.end_ns)
         self._add_crc(offset, head.body)
-        self._crc = crc.concat(self._crc, chunk.body_crc, head.stored)
+        self._crc = concat(self._crc, chunk.body_crc, head.stored)
         self._last, self._last_offset = inside, offset
         return head.body + head.stored
 
@@ -261,4 +260,4 @@ class _Scanner:
 
     def _add_crc(self, start: int, stop: int) -> None:
         for offset in range(start, stop, _RUN_BYTES):
-            self._crc = zlib.crc32(self._file.read(offset, min(_RUN_BYTES, stop - offset)), self._crc)
+            self._crc = crc32(self._file.read(offset, min(_RUN_BYTES, stop - offset)), self._crc)

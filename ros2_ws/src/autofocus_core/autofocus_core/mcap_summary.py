@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -14,6 +13,7 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, ChunkIndex, Schema, Statistics
 
+from autofocus_core.crc import crc32
 from autofocus_core.mcap_parse import MAGIC, RECORD, DamagedError, parse
 
 _FOOTER = struct.Struct("<BQQQI")  # opcode, length, summary_start, summary_offset_start, summary_crc
@@ -56,7 +56,7 @@ def read_summary(read: Read, size: int) -> Summary | None:
     if start and not len(MAGIC) <= start - DATA_END_BYTES <= end:
         raise DamagedError("the footer points outside of the file")
     section = read(start, end - start) if start else b""
-    if crc and zlib.crc32(tail[:_NO_CRC], zlib.crc32(section)) != crc:
+    if crc and crc32(tail[:_NO_CRC], crc32(section)) != crc:
         raise DamagedError("its checksum does not match")
     summary = Summary(data_end=start or end)
     _parse(section, summary)

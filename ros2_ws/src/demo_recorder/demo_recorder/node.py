@@ -42,6 +42,7 @@ from demo_recorder.session import Due, State
 from demo_recorder.spinner_node import Guard, Spinner
 from demo_recorder.status_node import StatusPublisher
 from demo_recorder.topics_node import Attachments, wanted_topics
+from demo_recorder.transport import ask_for_large_buffers
 from demo_recorder.writer import WriterSettings
 
 GRAPH_PERIOD_S = 0.25
@@ -227,6 +228,7 @@ class RecorderNode(Node):
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; a running recording is then finished, not lost."""
     keep_freed_memory()
+    ask_for_large_buffers()
     ended = threading.Event()
     signals: list[int] = []
 
