@@ -105,7 +105,7 @@ class FakeSource:
     def __init__(self, name, messages=(), latched=False):
         self.name, self.latched = name, latched
         self.messages = list(messages)
-        self.last, self.last_ns, self.received, self.failures = {}, 0, 0, 0
+        self.last, self.last_ns, self.received, self.failures, self.numbers = {}, 0, 0, 0, {}
 
     def take(self):
         entry = self.messages.pop(0) if self.messages else None
@@ -183,6 +183,17 @@ def test_a_stream_that_fails_is_told_once_counted_and_costs_the_others_nothing(t
     intake.run_pass()
     assert (broken.failures, len(intake.warnings)) == (3, 2)
     assert intake.recording.monitors["/broken"].refused == 3
+
+
+def test_what_is_lost_right_after_the_start_is_missed(tmp_path, intake):
+    source = FakeSource("/j", [(joints(0), info(samples.T0_NS, 7))])
+    intake.sources = [source]
+    intake.run_pass()
+    intake.begin(recording_of(tmp_path))
+    source.messages = [(joints(1), info(samples.T0_NS, 10))]
+    intake.run_pass()
+    monitor = intake.recording.monitors["/j"]
+    assert (monitor.count, monitor.lost, source.numbers) == (1, 2, {})
 
 
 def test_a_message_without_a_byte_is_none(tmp_path, intake):

@@ -1,4 +1,4 @@
-"""Takes what has arrived, a hundred times a second, in a thread of its own: raw bytes, one stamp, one append.
+"""Takes what has arrived, fifty times a second, in a thread of its own: raw bytes, one stamp, one append.
 
 The middleware's own threads receive and stamp each message; it waits in the subscription's history until it is taken
 here. So a pass can take many at once, which costs a fraction of waking an executor for each, and stamps stay those of
@@ -17,7 +17,7 @@ from autofocus_core.episode_meta import Event
 from demo_recorder.clock import ReceiveClock
 from demo_recorder.writer import Recording
 
-PASS_PERIOD_S = 0.01
+PASS_PERIOD_S = 0.02
 #: Even where there is more to do than time, others get their turn.
 PASS_PAUSE_S = 0.002
 #: Messages taken from one stream in one pass: a stream that floods us must not starve the others.
@@ -33,6 +33,7 @@ class Source(Protocol):
     name: str
     latched: bool
     last: dict[bytes, bytes]
+    numbers: dict[bytes, int]
     last_ns: int
     received: int
     failures: int
@@ -75,6 +76,16 @@ class Intake:
         jump_ns = self.clock.reanchor()
         for source in self.sources:
             source.last_ns += jump_ns
+
+    def begin(self, recording: Recording) -> None:
+        """What arrives from now on goes to this recording. The numbers of the last messages before it go along, so
+        that a message that is lost right after the start is missed."""
+        for source in self.sources:
+            if source.name in recording.monitors:
+                for publisher, number in source.numbers.items():
+                    recording.monitors[source.name].sequence(publisher, number)
+            source.numbers.clear()
+        self.recording = recording
 
     def drain(self) -> None:
         """Take what has arrived, to the last message (but not for ever, from somebody who never pauses)."""
@@ -119,15 +130,18 @@ class Intake:
         source.received += 1
         gid = info.get("publisher_gid")
         publisher = gid["data"] if gid else b""
+        number = info.get("publication_sequence_number")
         if source.latched:
             source.last[publisher] = raw
+        if recording is None and number is not None:
+            source.numbers[publisher] = number
         if recording is None or source.name not in recording.monitors:  # it turned up this moment: see Keeper.add
             return
         if arrival_ns < recording.start_ns:
             if not source.latched:
                 return
             arrival_ns = recording.start_ns
-        recording.put(source.name, raw, arrival_ns, publisher, info.get("publication_sequence_number"))
+        recording.put(source.name, raw, arrival_ns, publisher, number)
 
     def _nothing(self, source: Source) -> None:
         """Fast DDS 3.2, after a fragmented image was lost on a busy machine, hands out a message without a single byte

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -21,18 +21,28 @@ from demo_recorder.memory import give_back_memory
 from demo_recorder.session import Session
 from demo_recorder.writer import Recording, TopicSpec, WriterSettings, put_aside
 
+#: How long a stop waits for a stream that has just fallen behind; one that is silent for LATE_S is not just late.
+STRAGGLER_S = 0.25
+LATE_S = 1.0
+LATE_PERIODS = 2.0
+
 
 class Topic(Protocol):
     """A topic that is there to be recorded."""
 
     name: str
     latched: bool
+    expected_rate_hz: float | None
+    last_ns: int
 
     def spec(self) -> TopicSpec:
         """What the writer has to know."""
 
     def latched_now(self) -> list[bytes]:
         """The messages from before the start that an episode begins with."""
+
+    def lost(self) -> int:
+        """Messages that the middleware says were lost since it was last asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,9 @@ class Keeper:
             for topic in topics:
                 for raw in topic.latched_now() if topic.latched else ():
                     recording.put(topic.name, raw, start_ns)
-            self._intake.recording = recording
+            for topic in topics:
+                topic.lost()  # before the start
+            self._intake.begin(recording)
         self.session.start(recording.path.name, time.monotonic())
         self.error = ""
         self.shown = recording
@@ -103,12 +115,12 @@ class Keeper:
                 for raw in topic.latched_now() if topic.latched else ():
                     recording.put(topic.name, raw, self._intake.clock.now_ns())
 
-    def end(self, reason: str, topics: Iterable[Topic]) -> Path:
+    def end(self, reason: str, topics: Sequence[Topic]) -> Path:
         """End the running episode and keep it; gives its path."""
         self.session.stop()
         return self._finish(reason, topics, discard=False)
 
-    def discard(self, topics: Iterable[Topic]) -> Path:
+    def discard(self, topics: Sequence[Topic]) -> Path:
         """Put the running episode aside, or the one stopped last; gives where it lies now."""
         if self.session.discard():
             path = self._finish("discarded", topics, discard=True)
@@ -173,12 +185,16 @@ class Keeper:
             "error": self.error or self.disk.problem,
         }
 
-    def _finish(self, reason: str, topics: Iterable[Topic], *, discard: bool) -> Path:
+    def _finish(self, reason: str, topics: Sequence[Topic], *, discard: bool) -> Path:
+        self._await_stragglers(topics)
         with self._intake.lock:
             self._intake.drain()
             recording = self._intake.recording
             assert recording is not None  # the session was recording
             self._intake.recording = None
+            for topic in topics:
+                if topic.name in recording.monitors:
+                    recording.monitors[topic.name].lost_event(topic.lost())
             end_ns = self._intake.clock.now_ns()
         self.last = Last(recording.path.name)  # should finishing fail, nobody must take the episode before for it
         self.error = reason if reason.startswith(("error", "type change")) else ""
@@ -206,6 +222,14 @@ class Keeper:
             self.folder.put(path.name, meta.outcome)
         return path
 
+    def _await_stragglers(self, topics: Sequence[Topic]) -> None:
+        """A stream that has fallen behind may be about to catch up: what is being sent again was published in time."""
+        give_up_s = time.monotonic() + STRAGGLER_S
+        while any(_is_late(topic, self._intake.clock.now_ns()) for topic in topics):
+            if time.monotonic() >= give_up_s:
+                return
+            time.sleep(0.01)
+
     def _last_path(self, what: str) -> Path:
         if self.last.path is None:
             raise AutofocusError(
@@ -215,3 +239,9 @@ class Keeper:
                 "record an episode first",
             )
         return self.last.path
+
+
+def _is_late(topic: Topic, now_ns: int) -> bool:
+    if topic.expected_rate_hz is None or not topic.last_ns:
+        return False
+    return LATE_PERIODS / topic.expected_rate_hz < (now_ns - topic.last_ns) / 1e9 < LATE_S

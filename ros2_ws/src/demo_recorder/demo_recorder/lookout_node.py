@@ -110,7 +110,7 @@ class Lookout:
         """What it reports about a subscription goes to the recording."""
         if wanted.events is None:
             return
-        lost, unfit = wanted.events.lost(), wanted.events.unfit()
+        lost, unfit = wanted.lost(), wanted.events.unfit()
         recording = self._keeper.recording
         if recording is not None and wanted.name in recording.monitors:
             recording.monitors[wanted.name].lost_event(lost)

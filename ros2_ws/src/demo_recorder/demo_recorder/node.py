@@ -8,6 +8,7 @@ recording, one that looks at the disk. The main thread waits for a signal.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -242,6 +243,8 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(number, on_signal)
     try:
         node = RecorderNode()
+        gc.collect()
+        gc.freeze()  # what lives for ever need not be looked at in every collection
         spinner = Spinner(node, ended)
         ended.wait()
         spinner.close()

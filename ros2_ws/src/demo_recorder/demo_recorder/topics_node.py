@@ -55,6 +55,7 @@ class Wanted:
     fitted: list[Publisher] = field(default_factory=list)  # those that the subscription was made for
     latched: bool = False  # late subscribers get the last message, so an episode must begin with it
     last: dict[bytes, bytes] = field(default_factory=dict, repr=False)  # of a latched topic, by publisher
+    numbers: dict[bytes, int] = field(default_factory=dict)  # of the last message before a recording, by publisher
     last_ns: int = 0
     received: int = 0
     failures: int = 0
@@ -67,6 +68,10 @@ class Wanted:
         """The last message of each publisher that is still there; of a publisher without identity, the last one."""
         alive = {publisher.gid for publisher in self.publishers}
         return [raw for gid, raw in self.last.items() if not gid or gid[:GID_BYTES] in alive]
+
+    def lost(self) -> int:
+        """Messages that the middleware says were lost since it was last asked."""
+        return 0 if self.events is None else self.events.lost()
 
     @property
     def qos_words(self) -> str:
