@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from autofocus_training.config import Config
+from autofocus_training.draws import Draws
 from autofocus_training.images import to_unit
 from torch import Tensor
 
@@ -25,23 +26,23 @@ class Frames:
         return (self.boxes_px[..., :2] + self.boxes_px[..., 2:]) / 2.0
 
 
-def augment(frames: Frames, config: Config, rng: torch.Generator) -> tuple[Tensor, Frames]:
+def augment(frames: Frames, config: Config, draws: Draws) -> tuple[Tensor, Frames]:
     """Shift, paste and jitter as configured -> (images (B, N, 3, h, w) float32 in [0, 1], the moved frames)."""
     if config.shift_px:
-        frames = shift(frames, config.shift_px, rng)
+        frames = shift(frames, config.shift_px, draws)
     if config.paste_shapes:
-        frames = paste(frames, config.paste_shapes, config.paste_probability, config.paste_margin_px, rng)
+        frames = paste(frames, config.paste_shapes, config.paste_probability, config.paste_margin_px, draws)
     images = to_unit(frames.images)
     if config.jitter:
-        images = colour_jitter(images, config.jitter, rng)
+        images = colour_jitter(images, config.jitter, draws)
     return images, frames
 
 
-def shift(frames: Frames, largest_px: int, rng: torch.Generator) -> Frames:
+def shift(frames: Frames, largest_px: int, draws: Draws) -> Frames:
     """Move every sample by up to `largest_px` in x and y (edge pixels repeated), boxes with it; an object whose
     centre leaves the image is no longer valid."""
     batch, cameras, height, width, _ = frames.images.shape
-    by = torch.randint(-largest_px, largest_px + 1, (batch, cameras, 2), generator=rng)
+    by = draws.integers(-largest_px, largest_px + 1, cameras, 2)
     padded = _repeat_edges(_repeat_edges(frames.images, 2, largest_px), 3, largest_px)
     images = torch.empty_like(frames.images)
     # Plain slices, one sample after the other: several times faster than indexing all of them at once.
@@ -62,19 +63,19 @@ def _repeat_edges(images: Tensor, dim: int, by_px: int) -> Tensor:
     return torch.cat([first.expand(shape), images, last.expand(shape)], dim=dim)
 
 
-def colour_jitter(images: Tensor, strength: float, rng: torch.Generator) -> Tensor:
+def colour_jitter(images: Tensor, strength: float, draws: Draws) -> Tensor:
     """Per-image contrast, brightness and channel gains within +- strength (the latter two half); clipped to [0, 1]."""
-    batch, cameras = images.shape[:2]
+    cameras = images.shape[1]
 
     def around(*shape: int) -> Tensor:
-        return (torch.rand(batch, cameras, *shape, generator=rng) * 2.0 - 1.0) * strength
+        return (draws.uniform(cameras, *shape) * 2.0 - 1.0) * strength
 
     gain = (1.0 + around(1, 1, 1)) * (1.0 + 0.5 * around(3, 1, 1))
     offset = 0.5 * around(1, 1, 1) + 0.5 * (1.0 - gain)
     return torch.addcmul(offset, images, gain).clamp_(0.0, 1.0)
 
 
-def paste(frames: Frames, shapes: int, probability: float, margin_px: float, rng: torch.Generator) -> Frames:
+def paste(frames: Frames, shapes: int, probability: float, margin_px: float, draws: Draws) -> Frames:
     """Draw up to `shapes` coloured rectangles and ellipses (half-axes 3-9 px at a width of 96) on every image, each
     with `probability`, on pixels farther than `margin_px` from every annotated box.
 
@@ -91,7 +92,7 @@ def paste(frames: Frames, shapes: int, probability: float, margin_px: float, rng
     reach = math.ceil(9.0 * scale)
     offsets = torch.cartesian_prod(torch.arange(-reach, reach + 1), torch.arange(-reach, reach + 1))
     for _ in range(shapes):
-        r = torch.rand(count, 9, generator=rng)
+        r = draws.uniform(cameras, 9).flatten(0, 1)
         half, middle = (3.0 + 6.0 * r[:, :2]) * scale, r[:, 2:4] * size
         pixel = middle.long()[:, None] + offsets  # (M, P, 2) x, y: the neighbourhood only, not the whole image
         centre = pixel + 0.5

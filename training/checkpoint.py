@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import Manifest, parse_manifest
+from autofocus_training.batch import Shapes
 from autofocus_training.config import Config, parse_config
 from autofocus_training.methods import build_network
 from autofocus_training.samples import Normaliser
 from torch import Tensor, nn
 
-FORMAT = 1
+FORMAT = 2
 KIND = "autofocus-checkpoint"
 
 
@@ -66,7 +67,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     config = parse_config(raw["config"], f"{where}: config")
     manifest = parse_manifest(raw["manifest"], f"{where}: manifest")
     objects = len(manifest.objects)
-    network = build_network(config, len(manifest.cameras), objects, len(manifest.joints))
+    shapes = Shapes(len(manifest.cameras), objects, len(manifest.joints), config.image_size)
+    network = build_network(config, shapes)
     network.load_state_dict(raw["network"])
     normaliser = Normaliser(**raw["normaliser"])
     return Checkpoint(

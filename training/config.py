@@ -4,59 +4,132 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from autofocus_core.errors import AutofocusError
 from autofocus_core.fields import Fields, load_yaml
+from autofocus_training.names import ENCODERS, METHODS, POLICIES
 
 CONFIG_DIR = Path(__file__).parent / "configs"
-METHODS = ("none", "reg-mse", "reg-kl", "reg-l1", "gated")
-ENCODERS = ("fast", "resnet")
+
+
+def _key(read: Callable[[Fields, str], Any]) -> Any:
+    return field(metadata={"read": read})
+
+
+def _whole(minimum: int) -> Any:
+    return _key(lambda fields, key: fields.integer(key, minimum=minimum))
+
+
+def _above(bound: float) -> Any:
+    return _key(lambda fields, key: fields.number(key, above=bound))
+
+
+def _least(bound: float) -> Any:
+    return _key(lambda fields, key: fields.number(key, minimum=bound))
+
+
+def _choice(*allowed: str) -> Any:
+    return _key(lambda fields, key: fields.choice(key, allowed))
+
+
+def _share(*, below_one: bool = False) -> Any:
+    """A number from 0 to 1."""
+    allowed = "0 to below 1" if below_one else "0 to 1"
+
+    def read(fields: Fields, key: str) -> float:
+        value = fields.number(key, minimum=0.0)
+        if value > 1.0 or (below_one and value == 1.0):
+            raise AutofocusError(f"{fields.where}: {key}", f"{value:g}", allowed, f"set `{key}` to {allowed}")
+        return value
+
+    return _key(read)
+
+
+def _yes_or_no() -> Any:
+    def read(fields: Fields, key: str) -> bool:
+        value = fields.take(key, "true | false")
+        if not isinstance(value, bool):
+            raise AutofocusError(f"{fields.where}: {key}", repr(value), "true | false", f"set `{key}` to one of them")
+        return value
+
+    return _key(read)
+
+
+def _text() -> Any:
+    """A text that may be empty."""
+
+    def read(fields: Fields, key: str) -> str:
+        value = fields.take(key, "a text")
+        if not isinstance(value, str):
+            raise AutofocusError(f"{fields.where}: {key}", repr(value), "a text, maybe empty", f'write {key}: ""')
+        return value
+
+    return _key(read)
+
+
+def _names() -> Any:
+    return _key(lambda fields, key: fields.texts(key))
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Every knob of a run. A YAML states all of them but `seed`: there are no defaults to forget about.
+    """Every knob of a run. A YAML states all of them but `seed`, itself or by its `base`: there are no defaults to
+    forget about. What a knob does is said where it stands."""
 
-    method: "none" is plain behaviour cloning; see methods.py for the others.
-    encoder: see encoders.py. image_*_px: size inside the network; frames are resized to it once.
-    horizon, dt_s: the policy predicts joint positions at dt_s, 2 dt_s ... horizon * dt_s after the observation.
-    anchor_stride: every n-th camera frame is a sample. held_out_episodes: kept out of training, for the loss curve.
-    saliency_weight: factor of the method's loss (lambda); saliency_beta: softmax temperature of reg-mse and reg-kl;
-    saliency_sigma: standard deviation of an object's Gaussian as a fraction of the image's height.
-    gripper_noise: standard deviation of noise on the gripper's position as the policy sees it in training, in z-scores.
-    jitter: strength of colour jitter, 0 is off. shift_px: largest random shift. paste_shapes: distractors per frame
-    at most, each with paste_probability, never within paste_margin_px of an annotated object (px of the resized image).
-    action_loss: "mse" or "l1" on normalised actions.
-    """
+    # What is trained.
+    method: str = _choice(*METHODS)  # how the maps are used: see methods.py; "none" is plain behaviour cloning
+    policy: str = _choice(*POLICIES)  # what makes a chunk of actions out of features: see policies.py
+    encoder: str = _choice(*ENCODERS)  # see encoders.py
+    pretrained: str = _text()  # with encoder "pretrained": a transformers model's name or path, else ""
+    image_height_px: int = _whole(16)  # inside the network; frames are resized to it once
+    image_width_px: int = _whole(16)
 
-    method: str
-    encoder: str
-    image_height_px: int
-    image_width_px: int
-    horizon: int
-    dt_s: float
-    anchor_stride: int
-    held_out_episodes: int
-    steps: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    warmup_steps: int
-    grad_clip_norm: float
-    action_loss: str
-    saliency_weight: float
-    saliency_beta: float
-    saliency_sigma: float
-    gripper_noise: float
-    jitter: float
-    shift_px: int
-    paste_shapes: int
-    paste_probability: float
-    paste_margin_px: float
+    # What is learned from.
+    horizon: int = _whole(1)  # the policy predicts joint positions at dt_s, 2 dt_s ... horizon * dt_s
+    dt_s: float = _above(0.0)
+    state_history: int = _whole(1)  # joint states the policy sees: at t, t - dt_s, ... (1: the present one)
+    joint_targets: str = _choice("relative", "absolute")  # the arm's; the gripper's are always absolute
+    anchor_stride: int = _whole(1)  # every n-th camera frame is a sample
+    held_out_episodes: int = _whole(0)  # kept out of training, for the loss curve and the metrics
+    objects: tuple[str, ...] = _names()  # annotated objects whose maps are used; [] is all of them
+
+    # How.
+    steps: int = _whole(1)
+    batch_size: int = _whole(1)  # over all processes
+    learning_rate: float = _above(0.0)
+    weight_decay: float = _least(0.0)
+    warmup_steps: int = _whole(0)
+    grad_clip_norm: float = _above(0.0)
+    ema_decay: float = _share(below_one=True)  # 0: no average of the weights; the average is what is exported
+    precision: str = _choice("float32", "bfloat16")  # of the forward pass; weights are float32
+    compile: bool = _yes_or_no()  # torch.compile: where steps are many and a compiler is there
+    action_loss: str = _choice("mse", "l1")  # on normalised actions
+
+    # The maps.
+    saliency_weight: float = _least(0.0)  # factor of the method's loss (lambda)
+    saliency_schedule: str = _choice("constant", "decay", "warmup")  # of that factor: decay to 0, warm up from 0
+    saliency_share: float = _share()  # share of the episodes whose maps are used
+    saliency_beta: float = _above(0.0)  # softmax temperature of reg-mse, reg-kl, reg-js, reg-tv
+    saliency_sigma: float = _above(0.0)  # standard deviation of an object's Gaussian, as a fraction of the height
+    saliency_shape: str = _choice("centre", "box")  # box: the Gaussian is stretched as the box is
+    saliency_alpha: float = _share(below_one=True)  # weight of the frame before; 0: the present frame alone
+    saliency_window: int = _whole(1)  # frames, the present one included, that saliency_alpha reaches over
+
+    # Augmentation.
+    gripper_noise: float = _least(0.0)  # standard deviation of noise on the gripper's position as seen, in z-scores
+    jitter: float = _least(0.0)  # strength of colour jitter
+    light: float = _least(0.0)  # strength of a change of light: gamma and a slope over the image
+    shift_px: int = _whole(0)  # largest random shift (pad and crop)
+    zoom: float = _share(below_one=True)  # largest random change of scale
+    paste_shapes: int = _whole(0)  # distractors per frame at most, each with paste_probability,
+    paste_probability: float = _share()
+    paste_margin_px: float = _least(0.0)  # never nearer than this to an annotated object (px of the resized image)
+    background_swap: float = _share()  # probability that what lies outside the objects is another sample's
     seed: int = 0
 
     @property
@@ -64,24 +137,24 @@ class Config:
         """(height, width) of the resized image, px."""
         return self.image_height_px, self.image_width_px
 
+    @property
+    def sigma_px(self) -> float:
+        """Standard deviation of an object's Gaussian in the resized image."""
+        return self.saliency_sigma * self.image_height_px
+
     def as_dict(self) -> dict[str, object]:
         """Plain values, for a checkpoint or a manifest; `parse_config` gives an equal Config back."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"objects": list(self.objects)}
 
 
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     """A Config from `configs/NAME.yaml` or from a file, with `key=value` overrides (values read as YAML).
 
-    Raises AutofocusError for an unknown name, an unknown or missing key, or a value out of range.
+    A YAML with `base: NAME` (or a path beside it) states only what differs from that one. Raises AutofocusError for an
+    unknown name, an unknown or missing key, or a value out of range.
     """
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = CONFIG_DIR / f"{name_or_path}.yaml"
-        if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in CONFIG_DIR.glob("*.yaml")))
-            allowed = f"{known}, or the path of a .yaml"
-            raise AutofocusError("--config", repr(name_or_path), allowed, "choose one of them")
-    raw = dict(load_yaml(path, "training config").raw)
+    path = _find(name_or_path, CONFIG_DIR, "--config")
+    raw = _with_base(path, ())
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
@@ -93,35 +166,32 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
 def parse_config(raw: Mapping[str, object], where: str) -> Config:
     """A Config from a mapping with exactly its keys (`seed` may be absent); raises AutofocusError."""
     fields = Fields(raw, where)
-    config = Config(
-        method=fields.choice("method", METHODS),
-        encoder=fields.choice("encoder", ENCODERS),
-        image_height_px=fields.integer("image_height_px", minimum=16),
-        image_width_px=fields.integer("image_width_px", minimum=16),
-        horizon=fields.integer("horizon", minimum=1),
-        dt_s=fields.number("dt_s", above=0.0),
-        anchor_stride=fields.integer("anchor_stride", minimum=1),
-        held_out_episodes=fields.integer("held_out_episodes", minimum=0),
-        steps=fields.integer("steps", minimum=1),
-        batch_size=fields.integer("batch_size", minimum=1),
-        learning_rate=fields.number("learning_rate", above=0.0),
-        weight_decay=fields.number("weight_decay", minimum=0.0),
-        warmup_steps=fields.integer("warmup_steps", minimum=0),
-        grad_clip_norm=fields.number("grad_clip_norm", above=0.0),
-        action_loss=fields.choice("action_loss", ("mse", "l1")),
-        saliency_weight=fields.number("saliency_weight", minimum=0.0),
-        saliency_beta=fields.number("saliency_beta", above=0.0),
-        saliency_sigma=fields.number("saliency_sigma", above=0.0),
-        gripper_noise=fields.number("gripper_noise", minimum=0.0),
-        jitter=fields.number("jitter", minimum=0.0),
-        shift_px=fields.integer("shift_px", minimum=0),
-        paste_shapes=fields.integer("paste_shapes", minimum=0),
-        paste_probability=_probability(fields, "paste_probability"),
-        paste_margin_px=fields.number("paste_margin_px", minimum=0.0),
-        seed=fields.integer("seed", minimum=0) if fields.has("seed") else 0,
-    )
+    read = {f.name: f.metadata["read"] for f in dataclasses.fields(Config) if f.name != "seed"}
+    values = {name: reader(fields, name) for name, reader in read.items()}
+    seed = fields.integer("seed", minimum=0) if fields.has("seed") else 0
     fields.done()
-    return config
+    return Config(**values, seed=seed)
+
+
+def _find(name_or_path: str, beside: Path, where: str) -> Path:
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return path if path.is_absolute() or where == "--config" else beside / path
+    path = CONFIG_DIR / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in CONFIG_DIR.glob("*.yaml")))
+        raise AutofocusError(where, repr(name_or_path), f"{known}, or the path of a .yaml", "choose one of them")
+    return path
+
+
+def _with_base(path: Path, seen: tuple[Path, ...]) -> dict[str, object]:
+    raw = dict(load_yaml(path, "training config").raw)
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    if path in seen:
+        raise AutofocusError(f"{path}: base", repr(base), "a config that does not lead back here", "remove one `base`")
+    return _with_base(_find(str(base), path.parent, f"{path}: base"), (*seen, path)) | raw
 
 
 def _value(text: str) -> object:
@@ -130,11 +200,4 @@ def _value(text: str) -> object:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             return float(value)
-    return value
-
-
-def _probability(fields: Fields, key: str) -> float:
-    value = fields.number(key, minimum=0.0)
-    if value > 1.0:
-        raise AutofocusError(f"{fields.where}: {key}", f"{value:g}", "0 to 1", f"set `{key}` to a probability")
     return value

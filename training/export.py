@@ -37,7 +37,7 @@ class DeployedPolicy(nn.Module):
         or m; attention (B, M, h, w) float32, each map sums to 1: one per camera and object, or one per camera."""
         small = resize_frames(images, self.height, self.width)
         unit = small.permute(0, 1, 4, 2, 3).float().div(255.0)
-        actions, _, log_attention = self.network(unit, (state - self.normaliser.state_mean) / self.normaliser.state_std)
+        actions, log_attention = self.network(unit, (state - self.normaliser.state_mean) / self.normaliser.state_std)
         relative = state[:, None] * self.normaliser.relative
         absolute = actions * self.normaliser.action_std + self.normaliser.action_mean + relative
         return absolute, log_attention.exp()

@@ -1,89 +1,153 @@
-"""The training loop, on samples in memory."""
+"""The training loop. A step is a function of (state, step number) alone, so a run that was stopped goes on exactly, and
+two processes do what one would have done."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from autofocus_core.errors import AutofocusError
-from autofocus_training.augment import augment
+from autofocus_training.batch import Batch, Shapes
 from autofocus_training.config import Config
+from autofocus_training.draws import seed_of
 from autofocus_training.images import to_unit
-from autofocus_training.methods import LOSSES, Targets, build_network
+from autofocus_training.loader import Share, batches
+from autofocus_training.methods import NEEDS_MAPS, Network, action_error, build_network
 from autofocus_training.samples import Normaliser, Samples
 from torch import Tensor, nn
 
 HELD_OUT_BATCH = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """The parts of one step's loss: imitation on normalised actions, saliency before its weight, and their sum."""
+@dataclass(slots=True)
+class Run:
+    """A run between two steps: `step` steps are done. average: exponential mean of the weights, empty without."""
 
-    imitation: float
-    saliency: float
-    total: float
+    network: Network
+    normaliser: Normaliser
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `load` needs to go on as if nothing had happened; tensors and plain values only."""
+        return {
+            "step": self.step, "network": self.network.state_dict(), "normaliser": self.normaliser.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "average": self.average,
+        }  # fmt: skip
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, which is of a run with the same config and data."""
+        self.network.load_state_dict(state["network"])
+        self.normaliser.load_state_dict(state["normaliser"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average = dict(state["average"])
+        self.step = state["step"]
+
+    def result(self) -> Network:
+        """The network to deploy, in eval mode: with the averaged weights where there is an average."""
+        if self.average:
+            self.network.load_state_dict(self.average)
+        return self.network.eval()
+
+
+class Step(nn.Module):
+    """The losses as a forward pass: what DistributedDataParallel must be called with, or gradients never meet."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """As `Network.losses`."""
+        return self.network.losses(batch)
+
+
+def begin(samples: Samples, relative: Tensor, config: Config, device: str = "cpu") -> Run:
+    """A run before its first step.
+
+    relative (A,): 1 for joints predicted relative to the state, 0 for absolute ones. Raises AutofocusError where there
+    are too few samples or objects for the configured method.
+    """
+    check_objects(config, samples)
+    torch.manual_seed(config.seed)
+    shapes = Shapes(*samples.valid.shape[1:3], samples.actions.shape[-1], config.image_size)
+    network = build_network(config, shapes).to(device)
+    optimizer = torch.optim.AdamW(
+        [p for p in network.parameters() if p.requires_grad], lr=config.learning_rate,
+        weight_decay=config.weight_decay, fused=True,
+    )  # fmt: skip
+    return Run(network.train(), Normaliser.fit(samples.states, samples.actions, relative), optimizer)
+
+
+def advance(
+    run: Run, samples: Samples, config: Config, until: int | None = None,
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, parts: None, share: Share | None = None,
+) -> None:  # fmt: skip
+    """Train from `run.step` up to step `until` (default: all). `on_step` hears of each step's losses.
+
+    Raises AutofocusError where the loss is no longer finite: the run's state is then that before the step.
+    """
+    share = share or Share()
+    device = next(run.network.parameters()).device
+    model: nn.Module = Step(run.network)
+    if config.compile:
+        model = torch.compile(model)
+    if share.world > 1:
+        model = nn.parallel.DistributedDataParallel(model)
+    weights = [p for p in run.network.parameters() if p.requires_grad]
+    last = config.steps if until is None else min(until, config.steps)
+    with batches(samples, run.normaliser, config, run.step, last, share) as stream:
+        for batch in stream:
+            torch.manual_seed(seed_of("step", config.seed, run.step, share.rank))
+            for group in run.optimizer.param_groups:
+                group["lr"] = config.learning_rate * warmup_cosine(run.step, config)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                losses = model(batch.to(device))
+            parts = {name: value.item() for name, value in share.mean(losses).items()}
+            check_finite(run.step, parts)
+            run.optimizer.zero_grad(set_to_none=True)
+            losses["total"].backward()
+            nn.utils.clip_grad_norm_(weights, config.grad_clip_norm)
+            run.optimizer.step()
+            run.step += 1
+            if config.ema_decay:
+                update_average(run.average, run.network, config.ema_decay, run.step)
+            on_step(run.step - 1, parts)
 
 
 def fit(
     samples: Samples, relative: Tensor, config: Config,
-    on_step: Callable[[int, Losses], None] = lambda step, parts: None,
-) -> tuple[nn.Module, Normaliser]:  # fmt: skip
-    """Train the configured method on `samples`; the network (in eval mode) and the normaliser.
-
-    relative (A,): 1 for joints predicted relative to the state, 0 for absolute ones. `on_step` hears about each step.
-    Raises AutofocusError where there are too few samples or objects, or where the loss is no longer finite.
-    """
-    cameras, objects = samples.valid.shape[1:]
-    check_objects(config, samples)
-    torch.manual_seed(config.seed)
-    rng = torch.Generator().manual_seed(config.seed)
-    network = build_network(config, cameras, objects, samples.states.shape[1])
-    normaliser = Normaliser.fit(samples.states, samples.actions, relative)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, config))
-    network.train()
-    for step, index in zip(range(config.steps), batches(len(samples), config.batch_size, rng), strict=False):
-        batch = samples.take(index)
-        images, frames = augment(batch.frames(), config, rng)
-        targets = Targets(frames.centres_px(), frames.valid, sigma_px(config), config.image_size)
-        states = normaliser.states(batch.states)
-        if config.gripper_noise:
-            # On what is predicted absolutely: when to close is to be read from the scene, not from having begun to.
-            states = states + torch.randn(states.shape, generator=rng) * config.gripper_noise * (1.0 - relative)
-        actions, features, log_attention = network(images, states)
-        imitation = action_loss(actions, normaliser.actions(batch.actions, batch.states), config.action_loss)
-        loss, saliency = imitation, torch.zeros(())
-        if config.method in LOSSES:
-            saliency = LOSSES[config.method](features, log_attention, targets, config.saliency_beta)
-            loss = imitation + config.saliency_weight * saliency
-        parts = Losses(imitation.item(), saliency.item(), loss.item())
-        if not math.isfinite(parts.total):
-            raise AutofocusError(
-                f"training step {step}", f"loss {parts.total}: imitation {parts.imitation}, saliency {parts.saliency}",
-                "finite losses", "lower learning_rate, or look for broken values in the episodes",
-            )  # fmt: skip
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), config.grad_clip_norm)
-        optimizer.step()
-        schedule.step()
-        on_step(step, parts)
-    return network.eval(), normaliser
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, parts: None,
+) -> tuple[Network, Normaliser]:  # fmt: skip
+    """A whole run in one call: the network (in eval mode) and the normaliser. Raises as `begin` and `advance` do."""
+    run = begin(samples, relative, config)
+    advance(run, samples, config, on_step=on_step)
+    return run.result(), run.normaliser
 
 
-def action_loss(predicted: Tensor, wanted: Tensor, kind: str) -> Tensor:
-    """Mean over everything, of normalised actions (B, T, A)."""
-    return (predicted - wanted).abs().mean() if kind == "l1" else (predicted - wanted).square().mean()
+@torch.no_grad()
+def update_average(average: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
+    """average <- d average + (1 - d) weights, with d = min(decay, (1 + step) / (10 + step)): the first steps count
+    little. Whole numbers (counters) are taken as they are."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for name, value in network.state_dict().items():
+        if name in average and value.is_floating_point():
+            average[name].lerp_(value, 1.0 - decay)
+        else:
+            average[name] = value.clone()
 
 
-def sigma_px(config: Config) -> float:
-    """Standard deviation of an object's Gaussian in the resized image."""
-    return config.saliency_sigma * config.image_height_px
+def check_finite(step: int, parts: Mapping[str, float]) -> None:
+    """Raise AutofocusError, with all parts of the loss, where one is not finite."""
+    if not all(map(math.isfinite, parts.values())):
+        raise AutofocusError(
+            f"training step {step}", "loss " + ", ".join(f"{name} {value:g}" for name, value in parts.items()),
+            "finite losses", "lower learning_rate, or look for broken values in the episodes",
+        )  # fmt: skip
 
 
 def warmup_cosine(step: int, config: Config) -> float:
@@ -94,24 +158,17 @@ def warmup_cosine(step: int, config: Config) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def batches(count: int, size: int, rng: torch.Generator):
-    """Endless batches of indices (size,) int64: each epoch a fresh permutation, short rests are dropped."""
-    size = min(size, count)
-    while True:
-        order = torch.randperm(count, generator=rng)
-        for start in range(0, count - size + 1, size):
-            yield order[start : start + size]
-
-
 def check_objects(config: Config, samples: Samples) -> None:
-    """Raise AutofocusError where a saliency method or the distractor paste has no annotated objects to work with."""
+    """Raise AutofocusError where a saliency method or an augmentation has no annotated objects to work with."""
     if not len(samples):
         raise AutofocusError("training samples", "none", "at least one", "give episodes that hold frames and actions")
-    needs = f"method {config.method}" if config.method != "none" else "paste_shapes" if config.paste_shapes else ""
+    needs = f"method {config.method}" if config.method in NEEDS_MAPS else ""
+    needs = needs or ("paste_shapes" if config.paste_shapes else "background_swap" if config.background_swap else "")
     if needs and not samples.valid.any():
         raise AutofocusError(
             needs, "episodes without one valid annotated object", "annotated objects",
-            "run `autofocus annotate` on the episodes and look at its report, or use --method none and paste_shapes=0",
+            "run `autofocus annotate` on the episodes and look at its report, or use --method none, paste_shapes=0 "
+            "and background_swap=0",
         )  # fmt: skip
 
 
@@ -120,10 +177,14 @@ def held_out_loss(network: nn.Module, normaliser: Normaliser, samples: Samples, 
     """Imitation loss on samples without augmentation; None where there are none."""
     if not len(samples):
         return None
+    device = next(network.parameters()).device
+    training = network.training
+    network.eval()
     total = 0.0
     for index in torch.arange(len(samples)).split(HELD_OUT_BATCH):
         batch = samples.take(index)
-        actions, _, _ = network(to_unit(batch.images), normaliser.states(batch.states))
-        wanted = normaliser.actions(batch.actions, batch.states)
-        total += action_loss(actions, wanted, config.action_loss).item() * len(index)
+        actions, _ = network(to_unit(batch.images).to(device), normaliser.states(batch.states).to(device))
+        wanted = normaliser.actions(batch.actions, batch.states).to(device)
+        total += action_error(actions, wanted, config.action_loss).item() * len(index)
+    network.train(training)
     return total / len(samples)

@@ -7,50 +7,14 @@ counts for behaviour cloning. B batch, N cameras, K objects, (H, W) image, (h, w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from autofocus_training.batch import Batch, Shapes, Targets, mean_where, minmax
 from autofocus_training.config import Config
 from autofocus_training.encoders import ENCODERS
 from autofocus_training.policies import GatedPolicy, KeypointPolicy
 from torch import Tensor, nn
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """centres_px (B, N, K, 2) x, y in the resized image; valid (B, N, K) bool; sigma_px of the Gaussians;
-    image_size (H, W) px."""
-
-    centres_px: Tensor
-    valid: Tensor
-    sigma_px: float
-    image_size: tuple[int, int]
-
-    def log_gaussians(self, height: int, width: int) -> Tensor:
-        """(B, N, K, height, width): -d^2 / (2 sigma^2) at the cell centres of a grid laid over the image; finite."""
-        centres = torch.where(self.valid[..., None], self.centres_px, torch.zeros_like(self.centres_px))
-        y = (torch.arange(height) + 0.5) * (self.image_size[0] / height)
-        x = (torch.arange(width) + 0.5) * (self.image_size[1] / width)
-        dy = (y - centres[..., 1:2]).square()
-        dx = (x - centres[..., 0:1]).square()
-        return -(dy[..., :, None] + dx[..., None, :]) / (2.0 * self.sigma_px**2)
-
-    def union_map(self, height: int, width: int) -> Tensor:
-        """(B, N, height, width) in [0, 1]: the sum of the valid objects' Gaussians, min-max normalised."""
-        maps = self.log_gaussians(height, width).exp() * self.valid[..., None, None]
-        return minmax(maps.sum(2))
-
-
-def minmax(maps: Tensor) -> Tensor:
-    """(..., h, w) -> each map scaled to [0, 1]; a flat map becomes zeros."""
-    low = maps.amin((-2, -1), keepdim=True)
-    return (maps - low) / (maps.amax((-2, -1), keepdim=True) - low + 1e-8)
-
-
-def mean_where(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of `values` where `valid` (same shape); 0 where there is none, with zero gradient."""
-    return (values * valid).sum() / valid.sum().clamp(min=1)
 
 
 def predicted_map(features: Tensor, beta: float, size: tuple[int, int]) -> Tensor:
@@ -70,7 +34,7 @@ def reg_mse(features: Tensor, log_attention: Tensor, targets: Targets, beta: flo
     """The paper's form: mean squared difference between G and G_hat (arXiv 2511.18617)."""
     guess = predicted_map(features, beta, targets.image_size)
     error = (guess - targets.union_map(*targets.image_size)).square().mean((-2, -1))
-    return mean_where(error, targets.valid.any(2))
+    return mean_where(error, targets.now.any(2))
 
 
 def reg_kl(features: Tensor, log_attention: Tensor, targets: Targets, beta: float) -> Tensor:
@@ -78,36 +42,86 @@ def reg_kl(features: Tensor, log_attention: Tensor, targets: Targets, beta: floa
     g = sum_normalised(targets.union_map(*targets.image_size))
     guess = sum_normalised(predicted_map(features, beta, targets.image_size))
     divergence = (g * torch.log((g + 1e-6) / (guess + 1e-6))).sum(-1)
-    return mean_where(divergence, targets.valid.any(2))
+    return mean_where(divergence, targets.now.any(2))
 
 
-def reg_l1(features: Tensor, log_attention: Tensor, targets: Targets, beta: float) -> Tensor:
+def reg_share(features: Tensor, log_attention: Tensor, targets: Targets, beta: float) -> Tensor:
     """KL(G, a / sum a) with a = sum_c |z_c| on the feature grid: no softmax, so that activation off the objects
     has nowhere to hide."""
     batch, cameras, _, height, width = features.shape
-    maps = targets.log_gaussians(height, width).exp() * targets.valid[..., None, None]
-    g = sum_normalised(maps.sum(2) + 1e-8)
+    g = sum_normalised(targets.object_maps(height, width).sum(2) + 1e-8)
     divergence = (g * (torch.log(g) - log_attention.view(batch, cameras, -1))).sum(-1)
-    return mean_where(divergence, targets.valid.any(2))
+    return mean_where(divergence, targets.now.any(2))
 
 
 def gated(features: Tensor, log_attention: Tensor, targets: Targets, beta: float) -> Tensor:
     """KL(G_k, P_k), object by object, over the objects that are valid."""
     batch, cameras, _, height, width = features.shape
-    log_g = torch.log_softmax(targets.log_gaussians(height, width).flatten(3), dim=-1)
+    log_g = torch.log_softmax(targets.log_maps(height, width).flatten(3), dim=-1)
     log_p = log_attention.view(batch, cameras, -1, height * width)
     divergence = (log_g.exp() * (log_g - log_p)).sum(-1)
-    return mean_where(divergence, targets.valid)
+    return mean_where(divergence, targets.now)
 
 
 SaliencyLoss = Callable[[Tensor, Tensor, Targets, float], Tensor]
 
 #: Loss of each method, given (features, log_attention, targets, beta); "none" has no loss.
-LOSSES: dict[str, SaliencyLoss] = {"reg-mse": reg_mse, "reg-kl": reg_kl, "reg-l1": reg_l1, "gated": gated}
+LOSSES: dict[str, SaliencyLoss] = {
+    "reg-mse": reg_mse, "reg-kl": reg_kl, "reg-share": reg_share, "gated": gated,
+}  # fmt: skip
 
 
-def build_network(config: Config, cameras: int, objects: int, joints: int) -> nn.Module:
+#: Methods that cannot be trained without maps.
+NEEDS_MAPS = frozenset(LOSSES)
+
+
+class Network(nn.Module):
+    """A policy and what it is trained for. `forward` is what is deployed; `losses` is what is trained.
+
+    forward(images (B, N, 3, h, w) float32 in [0, 1], state (B, P * A) z-scores) -> actions (B, T, A) z-scores,
+    log attention (B, M, h', w'): M maps, each summing to 1, one for each camera or for each camera and object.
+    """
+
+    def __init__(self, policy: nn.Module, config: Config) -> None:
+        super().__init__()
+        self.policy = policy
+        self.method = config.method
+        self.action_loss = config.action_loss
+        self.beta = config.saliency_beta
+        self.weight = config.saliency_weight
+        self.schedule = config.saliency_schedule
+
+    def forward(self, images: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.policy(images, state)
+
+    @torch.jit.unused
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars: "imitation", the method's own terms before their weights, and "total", which is to be minimised.
+        Random draws come from torch's default generator, which the loop seeds for every step."""
+        actions, features, log_attention = self.policy.look(batch.images, batch.state)
+        imitation = action_error(actions, batch.actions, self.action_loss)
+        if self.method not in LOSSES:
+            return {"imitation": imitation, "total": imitation}
+        saliency = LOSSES[self.method](features, log_attention, batch.targets, self.beta)
+        weight = self.weight * scheduled(self.schedule, batch.progress)
+        return {"imitation": imitation, "saliency": saliency, "total": imitation + weight * saliency}
+
+
+def action_error(predicted: Tensor, wanted: Tensor, kind: str) -> Tensor:
+    """Mean over everything, of normalised actions (B, T, A)."""
+    return (predicted - wanted).abs().mean() if kind == "l1" else (predicted - wanted).square().mean()
+
+
+def scheduled(schedule: str, progress: float) -> float:
+    """Factor of the saliency weight at `progress` (0 to 1): 1; linear down to 0; or linear up to 1 over a tenth."""
+    return {"constant": 1.0, "decay": 1.0 - progress, "warmup": min(1.0, progress * 10.0)}[schedule]
+
+
+def build_network(config: Config, shapes: Shapes) -> Network:
     """The method's network, freshly initialised, channels-last (the faster layout for convolutions on CPUs)."""
     policy = GatedPolicy if config.method == "gated" else KeypointPolicy
-    network = policy(ENCODERS[config.encoder](), cameras, objects, joints, config.horizon)
-    return network.to(memory_format=torch.channels_last)
+    states = shapes.joints * config.state_history
+    network = policy(
+        ENCODERS[config.encoder](), shapes.cameras, shapes.objects, shapes.joints, states, config.horizon
+    )
+    return Network(network.to(memory_format=torch.channels_last), config)

@@ -40,16 +40,21 @@ def mlp(inputs: int, outputs: int) -> nn.Sequential:
 class KeypointPolicy(nn.Module):
     """Behaviour cloning: spatial softmax over each channel; used by "none" and by the reg-* losses."""
 
-    def __init__(self, encoder: Encoder, cameras: int, objects: int, joints: int, horizon: int) -> None:
+    def __init__(self, encoder: Encoder, cameras: int, objects: int, joints: int, states: int, horizon: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.temperature = nn.Parameter(torch.ones(encoder.channels, 1, 1))
-        self.head = mlp(cameras * 2 * encoder.channels + joints, horizon * joints)
+        self.head = mlp(cameras * 2 * encoder.channels + states, horizon * joints)
         self.horizon = horizon
 
-    def forward(self, images: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """images (B, N, 3, H, W) float32 in [0, 1], state (B, A) normalised -> (actions (B, T, A) normalised,
-        features (B, N, C, h, w) >= 0, log attention (B, N, h, w): log of sum_c z_c over its sum)."""
+    def forward(self, images: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """images (B, N, 3, H, W) float32 in [0, 1], state (B, P * A) normalised -> (actions (B, T, A) normalised,
+        log attention (B, N, h, w): log of sum_c z_c over its sum)."""
+        actions, _, log_attention = self.look(images, state)
+        return actions, log_attention
+
+    def look(self, images: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, with the features (B, N, C, h, w) >= 0 between."""
         batch, cameras = images.shape[0], images.shape[1]
         z = self.encoder(standardise(images.flatten(0, 1)))
         points = expected_position(spatial_softmax(z * self.temperature)).view(batch, -1)
@@ -64,7 +69,7 @@ class GatedPolicy(nn.Module):
     """Saliency-gated keypoints: K small heads say where each object is (P_k); the channels are split into K groups,
     and a keypoint of group k can only lie where P_k is. What P_k leaves out cannot reach the action."""
 
-    def __init__(self, encoder: Encoder, cameras: int, objects: int, joints: int, horizon: int) -> None:
+    def __init__(self, encoder: Encoder, cameras: int, objects: int, joints: int, states: int, horizon: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.objects = objects
@@ -78,11 +83,16 @@ class GatedPolicy(nn.Module):
             nn.Conv2d(encoder.channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, objects, 1, groups=objects)
         )
         points = objects * self.per_object + objects
-        self.head = mlp(cameras * 2 * points + joints, horizon * joints)
+        self.head = mlp(cameras * 2 * points + states, horizon * joints)
         self.horizon = horizon
 
-    def forward(self, images: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """As KeypointPolicy, but log attention is (B, N * K, h, w), log P_k, camera by camera."""
+        actions, _, log_attention = self.look(images, state)
+        return actions, log_attention
+
+    def look(self, images: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, with the features (B, N, C, h, w) >= 0 between."""
         batch, cameras = images.shape[0], images.shape[1]
         z = self.encoder(standardise(images.flatten(0, 1)))
         height, width = z.shape[2], z.shape[3]

@@ -16,7 +16,7 @@ from autofocus_training.checkpoint import Checkpoint, save_checkpoint
 from autofocus_training.config import METHODS, Config, load_config
 from autofocus_training.data import Dataset, load_dataset
 from autofocus_training.export import export_policy
-from autofocus_training.fit import Losses, fit, held_out_loss
+from autofocus_training.fit import fit, held_out_loss
 from autofocus_training.samples import Normaliser
 from autofocus_training.selection import select_episodes
 from tqdm import tqdm
@@ -78,16 +78,16 @@ def run(
     The held-out episodes are the same for all seeds and methods, so that their losses can be compared.
     """
     training, held_out = dataset.samples.split(config.held_out_episodes, seed=0)
-    curve: list[tuple[int, float, float]] = []
+    curve: list[dict[str, float]] = []
     bar = tqdm(total=config.steps, desc=f"{config.method} seed {config.seed}", unit="step", disable=None)
 
-    def on_step(step: int, parts: Losses) -> None:
+    def on_step(step: int, parts: dict[str, float]) -> None:
         bar.update()
         if step % 20 == 0 or step == config.steps - 1:
-            bar.set_postfix(imitation=f"{parts.imitation:.3f}", saliency=f"{parts.saliency:.3f}")
-            curve.append((step, parts.imitation, parts.saliency))
+            bar.set_postfix({name: f"{value:.3f}" for name, value in parts.items() if name != "total"})
+            curve.append({"step": step} | {name: value for name, value in parts.items()})
             if progress_json:
-                print(json.dumps({"step": step + 1, "loss": parts.total}), flush=True)
+                print(json.dumps({"step": step + 1, "loss": parts["total"]}), flush=True)
 
     with bar:
         network, normaliser = fit(training, relative_joints(robot), config, on_step)
@@ -99,7 +99,7 @@ def run(
         "held_out_samples": len(held_out),
         "objects": list(dataset.objects),
         "left_out": dict(dataset.left_out),
-        "curve": [{"step": s, "imitation": i, "saliency": g} for s, i, g in curve],
+        "curve": curve,
         "held_out": held_out_loss(network, normaliser, held_out, config),
     }
     return checkpoint, history

@@ -15,8 +15,8 @@ def test_shipped_configs_parse_and_come_back_from_a_checkpoint(name):
 
 
 def test_overrides_are_typed():
-    config = load_config("tiny", ["method=reg-l1", "steps=7", "learning_rate=3e-4", "jitter=0"])
-    assert (config.method, config.steps, config.jitter) == ("reg-l1", 7, 0.0)
+    config = load_config("tiny", ["method=reg-share", "steps=7", "learning_rate=3e-4", "jitter=0"])
+    assert (config.method, config.steps, config.jitter) == ("reg-share", 7, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from autofocus_training import train
 from autofocus_training.checkpoint import load_checkpoint
 from autofocus_training.config import METHODS, load_config
 from autofocus_training.export import main as export_main
-from autofocus_training.fit import batches, fit, held_out_loss, warmup_cosine
+from autofocus_training.fit import fit, held_out_loss, warmup_cosine
+from autofocus_training.loader import indices
 from autofocus_training.images import to_unit
 from autofocus_training.samples import Normaliser, Samples
 
@@ -49,7 +50,7 @@ def config(*overrides: str):
 def test_every_method_overfits_two_batches(method):
     found: list[float] = []
     setting = config(f"method={method}", "steps=120", "jitter=0", "batch_size=8", "saliency_weight=0.1")
-    network, normaliser = fit(samples(), RELATIVE, setting, lambda step, parts: found.append(parts.imitation))
+    network, normaliser = fit(samples(), RELATIVE, setting, lambda step, parts: found.append(parts["imitation"]))
     assert sum(found[-4:]) / 4 < 0.1 * found[0]
     assert held_out_loss(network, normaliser, samples(), setting) < 0.1
 
@@ -118,9 +119,10 @@ def test_schedule_warms_up_and_ends_at_zero():
 
 
 def test_an_epoch_visits_every_sample_once():
-    stream = batches(10, 5, torch.Generator().manual_seed(0))
-    assert sorted(torch.cat([next(stream), next(stream)]).tolist()) == list(range(10))
-    assert len(next(batches(3, 64, torch.Generator()))) == 3
+    epochs = [torch.cat([indices(10, 5, seed=0, step=step) for step in steps]).tolist() for steps in ((0, 1), (2, 3))]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(10))
+    assert epochs[0] != epochs[1]
+    assert len(indices(3, 64, seed=0, step=7)) == 3
 
 
 def test_normalisation_comes_back():
