@@ -39,7 +39,7 @@ def test_file_and_training_agree_from_frame_to_joints(dataset, tmp_path, method)
     with torch.no_grad():
         actions, attention = deployed(dataset.probe_images, dataset.probe_states)
         normaliser = checkpoint.normaliser
-        scores, _, _ = checkpoint.network(
+        scores, _ = checkpoint.network(
             to_unit(dataset.samples.images[first]), normaliser.states(dataset.samples.states[first])
         )
         wanted = normaliser.absolute(scores, dataset.samples.states[first])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from autofocus_core import saliency
+from autofocus_training.batch import Shapes, Targets
 from autofocus_training.config import METHODS, load_config
-from autofocus_training.methods import LOSSES, Targets, build_network
+from autofocus_training.methods import LOSSES, build_network
 from autofocus_training.policies import GatedPolicy, expected_position, spatial_softmax
 
 SIZE = (72, 96)
@@ -15,25 +16,28 @@ SIZE = (72, 96)
 
 def targets(centres, valid=None) -> Targets:
     """B samples, one camera, K objects."""
-    centres = torch.tensor(centres, dtype=torch.float32)[:, None]
-    valid = torch.ones(centres.shape[:3], dtype=torch.bool) if valid is None else torch.tensor(valid)[:, None]
-    return Targets(centres, valid, 3.0, SIZE)
+    centres = torch.tensor(centres, dtype=torch.float32)[:, None, :, None]
+    known = torch.ones(centres.shape[:4], dtype=torch.bool) if valid is None else torch.tensor(valid)[:, None, :, None]
+    return Targets(centres, torch.full((*centres.shape[:3], 2), 4.0), known, 3.0, SIZE)
+
+
+def shapes(cameras: int = 1, objects: int = 2) -> Shapes:
+    return Shapes(cameras, objects, 6, SIZE)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("cameras", [1, 2])
 def test_every_method_s_network_keeps_its_output_contract(method, cameras):
     config = load_config("demo", [f"method={method}"])
-    network = build_network(config, cameras, 2, 6)
-    actions, features, log_attention = network(torch.rand(3, cameras, 3, *SIZE), torch.randn(3, 6))
+    network = build_network(config, shapes(cameras))
+    actions, log_attention = network(torch.rand(3, cameras, 3, *SIZE), torch.randn(3, 6))
     assert actions.shape == (3, config.horizon, 6)
-    assert features.shape == (3, cameras, 64, 9, 12) and features.min() >= 0
     assert log_attention.shape == (3, cameras * 2 if method == "gated" else cameras, 9, 12)
     torch.testing.assert_close(log_attention.exp().sum((-2, -1)), torch.ones(log_attention.shape[:2]))
 
 
 def test_batched_and_single_answers_are_the_same():
-    network = build_network(load_config("demo"), 1, 2, 6).eval()
+    network = build_network(load_config("demo"), shapes()).eval()
     images, state = torch.rand(4, 1, 3, *SIZE), torch.randn(4, 6)
     together = network(images, state)[0]
     alone = torch.cat([network(images[i : i + 1], state[i : i + 1])[0] for i in range(4)])
@@ -49,7 +53,7 @@ def test_keypoints_lie_where_the_mass_is():
 
 def test_the_gate_keeps_keypoints_at_their_object():
     """Features shouting from one corner do not pull a keypoint away from where P_k is, in the other corner."""
-    network = build_network(load_config("demo"), 1, 2, 6).eval()
+    network = build_network(load_config("demo"), shapes()).policy.eval()
     assert isinstance(network, GatedPolicy)
     z = torch.zeros(1, 64, 9, 12)
     z[:, :, 0, 0] = 8.0  # a confounder, far above any background
@@ -73,21 +77,22 @@ def test_the_gate_keeps_keypoints_at_their_object():
 def test_a_sample_without_valid_objects_adds_nothing_and_takes_nothing(method):
     """In the reference one sample without a map switched the loss off for its whole batch."""
     config = load_config("demo", [f"method={method}"])
-    network = build_network(config, 1, 2, 6)
+    network = build_network(config, shapes())
     images, state = torch.rand(3, 1, 3, *SIZE), torch.zeros(3, 6)
     centres = [[[20.0, 20], [60, 30]], [[30.0, 40], [70, 50]], [[float("nan")] * 2] * 2]
-    _, z, log_attention = network(images, state)
+    _, z, log_attention = network.policy.look(images, state)
     mixed = LOSSES[method](z, log_attention, targets(centres, [[True] * 2, [True] * 2, [False] * 2]), 10.0)
     clean = LOSSES[method](z[:2], log_attention[:2], targets(centres[:2]), 10.0)
     torch.testing.assert_close(mixed, clean)
-    grad = torch.autograd.grad(mixed, z if method.startswith("reg") and method != "reg-l1" else log_attention)[0]
+    grad = torch.autograd.grad(mixed, z if method.startswith("reg") and method != "reg-share" else log_attention)[0]
     assert grad[2].abs().sum() == 0 and grad[:2].abs().sum() > 0 and grad.isfinite().all()
 
 
 @pytest.mark.parametrize("method", sorted(LOSSES))
 def test_a_batch_without_any_map_gives_zero_not_nan(method):
     config = load_config("demo", [f"method={method}"])
-    _, z, log_attention = build_network(config, 1, 1, 6)(torch.rand(2, 1, 3, *SIZE), torch.zeros(2, 6))
+    policy = build_network(config, shapes(objects=1)).policy
+    _, z, log_attention = policy.look(torch.rand(2, 1, 3, *SIZE), torch.zeros(2, 6))
     loss = LOSSES[method](z, log_attention, targets([[[float("nan")] * 2]] * 2, [[False]] * 2), 10.0)
     assert loss.item() == 0.0
 
@@ -107,7 +112,7 @@ def test_maps_are_core_s_maps():
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     ours = targets([centres.tolist()])
     maps = saliency.gaussian_maps(boxes, (18, 24), SIZE, 3.0)
-    np.testing.assert_allclose(ours.log_gaussians(18, 24)[0, 0].exp().numpy(), maps, atol=1e-5)
+    np.testing.assert_allclose(ours.log_maps(18, 24)[0, 0].exp().numpy(), maps, atol=1e-5)
     np.testing.assert_allclose(ours.union_map(18, 24)[0, 0].numpy(), saliency.union_map(maps), atol=1e-5)
 
 
