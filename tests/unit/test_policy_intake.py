@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import policy_files as files
 import pytest
+from autofocus_policy.frozen import FrozenRule
 from autofocus_policy.intake import Intake
 
 ROBOT = files.SIM_ROBOT
@@ -113,3 +114,80 @@ def test_stamps_that_jump_back_do_not_stop_it():
     play(intake, 500)
     intake.flush()
     assert len(play(intake, 500, T0 - 3600 * 10**9)) == 5
+
+
+def moving(stamp_ns: int, waist_rad: float) -> SimpleNamespace:
+    msg = state(stamp_ns)
+    msg.position = [waist_rad, *msg.position[1:]]
+    return msg
+
+
+def freeze(intake: Intake, speed_rad_s: float, frozen_ms: int) -> list[int]:
+    """A second of changing frames, then the same one under new stamps for `frozen_ms`; when it would have been used."""
+    found = []
+    for k in range(30 + frozen_ms * 30 // 1000):
+        at = T0 + round(k * 1e9 / 30)
+        for back_ms in (25, 15, 5):
+            seconds = (at - T0) * 1e-9 - back_ms * 1e-3
+            observation = intake.state(moving(at - back_ms * MS, speed_rad_s * seconds), at - back_ms * MS)
+            found += [observation] if observation else []
+        intake.image("camera", image(at, value=min(k, 30)), at + MS)
+    return [o.stamp_ns for o in found]
+
+
+def test_f16_a_picture_that_stays_while_the_arm_moves_is_not_believed():
+    intake = Intake(ROBOT, ("camera",), 10.0, frozen=FrozenRule(after_s=0.1, motion_rad=0.02))
+    stamps = freeze(intake, 0.3, 600)
+    assert (max(stamps) - (T0 + 10**9)) / MS <= 134  # 0.1 s and a frame
+    now_ns = T0 + 1_590 * MS
+    assert "frozen: image on" in intake.hold_reason(now_ns) and "rad" in intake.hold_reason(now_ns)
+    assert intake.counts["frozen_frames"] > 10
+    intake.image("camera", image(T0 + 1_600 * MS, value=99), T0 + 1_601 * MS)
+    assert intake.hold_reason(T0 + 1_602 * MS) is None
+
+
+def test_f16_it_warns_before_it_holds():
+    intake = Intake(ROBOT, ("camera",), 10.0, frozen=FrozenRule(after_s=0.5, motion_rad=0.5))
+    freeze(intake, 0.8, 250)
+    assert "moved 0.16" in intake.suspicion() and intake.hold_reason(T0 + 1_235 * MS) is None
+
+
+@pytest.mark.parametrize(("rule", "speed_rad_s", "words"), [
+    (FrozenRule(), 0.0, None),  # a simulator without noise, and nothing moves
+    (None, 0.3, None),
+    (FrozenRule(motion_rad=0.0), 0.0, "frozen"),  # a real camera: no two frames are ever the same
+])
+def test_f16_a_scene_at_rest_may_look_the_same(rule, speed_rad_s, words):
+    intake = Intake(ROBOT, ("camera",), 10.0, frozen=rule)
+    freeze(intake, speed_rad_s, 600)
+    reason = intake.hold_reason(T0 + 1_570 * MS)
+    assert reason is None if words is None else words in reason
+
+
+def test_stamps_from_the_future_are_refused_and_said_by_how_much():
+    """A camera whose clock is ahead looks fresh for ever: its age is negative. It once settled the stream, too."""
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    play(intake, 300)
+    intake.image("camera", image(T0 + 700 * MS), T0 + 300 * MS)
+    assert "400 ms ahead" in intake.hold_reason(T0 + 301 * MS) and "chrony" in intake.hold_reason(T0 + 301 * MS)
+    assert intake.counts["future_stamps"] == 1
+    intake.image("camera", image(T0 + 333 * MS), T0 + 334 * MS)
+    intake.state(state(T0 + 390 * MS), T0 + 335 * MS)
+    assert "joint state on /joint_states is stamped 55 ms ahead" in intake.hold_reason(T0 + 336 * MS)
+    assert intake.state(state(T0 + 340 * MS), T0 + 341 * MS).stamp_ns == T0 + 333 * MS
+    assert intake.hold_reason(T0 + 342 * MS) is None
+
+
+def test_a_clock_that_was_set_back_does_not_make_old_inputs_fresh():
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    play(intake, 300)
+    assert "set back" in intake.hold_reason(T0 - 10**9)
+
+
+def test_a_slow_driver_is_told_from_a_dead_one():
+    intake = Intake(ROBOT, ("camera",), 10.0)
+    intake.state(state(T0 - 150 * MS), T0)
+    intake.image("camera", image(T0 - 150 * MS), T0)
+    assert "stamped 151 ms ago and came 1 ms ago" in intake.hold_reason(T0 + MS)
+    intake.state(state(T0 + 2 * MS), T0 + 2 * MS)
+    assert "image_raw came 201 ms ago" in intake.hold_reason(T0 + 201 * MS)

@@ -15,6 +15,11 @@ from autofocus_core.messages import stamp_ns
 from autofocus_core.resample import Missing, Observation, Resampler
 from autofocus_core.schema import Camera, Robot
 
+from autofocus_policy.frozen import FrozenImage, FrozenRule
+
+#: A header stamp may be ahead of its receipt by this much: of clocks in step, and of a /clock that ticks at 100 Hz.
+MAX_AHEAD_S = 0.05
+
 
 class Intake:
     """Takes images and joint states, refuses what does not fit, and returns an observation when one is ready.
@@ -23,12 +28,21 @@ class Intake:
     every so many images are used, of a slower one each, so `rate_hz` is a ceiling. It is ready once every stream has
     shown a later stamp (Resampler.settled), so that a bag gives the same observations as the live streams did.
 
-    counts: observations, refused_frames, refused_states, late_frames (older than the camera's timeout on arrival),
-    incomplete (a stream had nothing recent), unsettled (the next observation was due before this one was ready).
+    A stamp more than `max_ahead_s` after its receipt means that two clocks are out of step: such a message is not used,
+    since its age could not be told, and it would make its stream look settled for what comes until then. `frozen`: when
+    a camera that repeats a picture is not believed; None: always believed.
+
+    counts: observations, refused_frames, refused_states, future_stamps, late_frames (older than the camera's timeout on
+    arrival), frozen_frames, incomplete (a stream had nothing recent), unsettled (the next observation was due before
+    this one was ready).
     """
 
-    def __init__(self, robot: Robot, cameras: tuple[str, ...], rate_hz: float) -> None:
+    def __init__(self, robot: Robot, cameras: tuple[str, ...], rate_hz: float, *, max_ahead_s: float = MAX_AHEAD_S,
+                 frozen: FrozenRule | None = None) -> None:
         self._robot = robot
+        self._max_ahead_ns = round(max_ahead_s * 1e9)
+        radians = [joint.unit == "rad" for joint in robot.all_joints]
+        self._frozen = {} if frozen is None else {name: FrozenImage(frozen, radians) for name in cameras}
         self._cameras: dict[str, Camera] = {name: robot.camera(name) for name in cameras}
         self._first = cameras[0]
         self._period_ns = round(1e9 / rate_hz)
@@ -42,13 +56,19 @@ class Intake:
         self._resampler = Resampler(self._robot, tuple(self._cameras))
         self._encodings: dict[str, str] = {}
         self._refusals: dict[str, str] = {}
-        self._newest_ns: dict[str, int] = {}  # by camera name, and "state"
+        self._newest_ns: dict[str, int] = {}  # stamp, by camera name, and "state"
+        self._received_ns: dict[str, int] = {}
+        for camera in self._frozen.values():
+            camera.clear()
         self._due_ns: int | None = None
         self._pending_ns: int | None = None
         self._missing: str | None = None
 
-    def state(self, msg: Any) -> Observation | None:
-        """Take a joint state; one that lacks a joint, has one twice or is not finite is refused and counted."""
+    def state(self, msg: Any, now_ns: int | None = None) -> Observation | None:
+        """Take a joint state that arrived at `now_ns` on the clock of the stamps (None: when it was stamped).
+
+        One that lacks a joint, has one twice or is not finite is refused and counted.
+        """
         try:
             stamp, positions = decode_joints(msg, self._robot.state.type, self._robot)
         except AutofocusError as e:
@@ -57,9 +77,12 @@ class Intake:
             return None
         if stamp is None:
             raise TypeError(f"{self._robot.state.type} without a header: the robot schema does not allow that")
+        now_ns = stamp if now_ns is None else now_ns
+        if self._is_ahead("state", f"joint state on {self._robot.state.topic}", stamp, now_ns):
+            return None
         self._refusals.pop("state", None)
-        self._resampler.push_state(stamp, positions)
-        self._newest_ns["state"] = stamp
+        self._resampler.push_state(stamp, positions, now_ns)
+        self._newest_ns["state"], self._received_ns["state"] = stamp, now_ns
         return self._ready()
 
     def image(self, name: str, msg: Any, now_ns: int) -> Observation | None:
@@ -70,10 +93,12 @@ class Intake:
         camera, stamp = self._cameras[name], stamp_ns(msg.header)
         try:
             self._check(camera, msg)
-            self._newest_ns[name] = stamp
+            if self._is_ahead(name, f"image on {camera.topic}", stamp, now_ns):
+                return None
+            self._newest_ns[name], self._received_ns[name] = stamp, now_ns
             due = name == self._first and self._is_due(stamp)
             if due or name != self._first:  # frames of the first camera between observations are not decoded
-                self._resampler.push_image(name, stamp, decode_image(msg, camera.type))
+                self._resampler.push_image(name, stamp, decode_image(msg, camera.type), now_ns)
         except AutofocusError as e:
             self.counts["refused_frames"] += 1
             self._refusals[name] = f"frame of camera {name!r} refused: {e.got}; allowed: {e.allowed}"
@@ -81,13 +106,15 @@ class Intake:
         self._refusals.pop(name, None)
         if now_ns - stamp > camera.timeout_ms * 1e6:
             self.counts["late_frames"] += 1
+        elif self._is_frozen(name, stamp, msg):
+            self.counts["frozen_frames"] += 1
         elif due:
             self.counts["unsettled"] += self._pending_ns is not None
             self._pending_ns = stamp
         return self._ready()
 
     def hold_reason(self, now_ns: int) -> str | None:
-        """Why no observation can be made now, in words; None while inputs are fresh."""
+        """Why no observation can be made now, in words; None while inputs are fresh. `now_ns` 0: ages do not matter."""
         for refusal in self._refusals.values():
             return refusal
         streams = [(name, f"image on {c.topic}", c.timeout_ms) for name, c in self._cameras.items()]
@@ -95,9 +122,27 @@ class Intake:
         for name, what, timeout_ms in streams:
             if name not in self._newest_ns:
                 return f"no {what} yet"
-            if now_ns - self._newest_ns[name] > timeout_ms * 1e6:
-                return f"the last {what} is older than {timeout_ms:g} ms"
+            if now_ns == 0:
+                continue
+            age_ms, silent_ms = (now_ns - self._newest_ns[name]) / 1e6, (now_ns - self._received_ns[name]) / 1e6
+            if silent_ms > timeout_ms:
+                return f"the last {what} came {silent_ms:.0f} ms ago; allowed: {timeout_ms:g} ms"
+            if age_ms > timeout_ms:
+                return (f"the last {what} was stamped {age_ms:.0f} ms ago and came {silent_ms:.0f} ms ago; allowed: "
+                        f"{timeout_ms:g} ms (a slow driver, or clocks out of step)")
+            if -age_ms * 1e6 > self._max_ahead_ns:
+                return f"the last {what} is stamped {-age_ms:.0f} ms ahead of the clock, which was set back"
+        for name, camera in self._frozen.items():
+            if camera.frozen:
+                return f"frozen: image on {self._cameras[name].topic} {camera}"
         return self._missing
+
+    def suspicion(self) -> str | None:
+        """What looks like a camera that repeats a picture, in words, before and while it is reason enough to hold."""
+        for name, camera in self._frozen.items():
+            if camera.suspect:
+                return f"image on {self._cameras[name].topic} {camera}"
+        return None
 
     def ages_ms(self, now_ns: int) -> dict[str, float]:
         """Age of each stream's newest message by its header stamp: by camera name, and "state"."""
@@ -114,6 +159,22 @@ class Intake:
         if raw and (msg.width, msg.height) != (camera.width_px, camera.height_px):
             raise AutofocusError(f"camera {camera.name}", f"{msg.width}x{msg.height} px",
                                  f"{camera.width_px}x{camera.height_px} px", "set the camera driver to this size")
+
+    def _is_ahead(self, name: str, what: str, stamp: int, now_ns: int) -> bool:
+        if stamp - now_ns <= self._max_ahead_ns:
+            return False
+        self.counts["future_stamps"] += 1
+        self._refusals[name] = (
+            f"{what} is stamped {(stamp - now_ns) / 1e6:.0f} ms ahead of this machine's clock; allowed: "
+            f"{self._max_ahead_ns / 1e6:g} ms: set the clocks of camera, robot and this machine in step (chrony, PTP)")
+        return True
+
+    def _is_frozen(self, name: str, stamp: int, msg: Any) -> bool:
+        if name not in self._frozen:
+            return False
+        state = self._resampler.state.latest(stamp)
+        self._frozen[name].add(stamp, msg.data, None if state is None else state[1])
+        return self._frozen[name].frozen
 
     def _is_due(self, stamp: int) -> bool:
         if self._due_ns is None or abs(stamp - self._due_ns) > 2 * self._period_ns:  # the first; after a gap or a jump
