@@ -173,7 +173,7 @@ def test_exact_boxes_enclose_the_coloured_pixels(cell):
 def test_exact_truth_knows_occlusion(cell):
     """The arm between camera and cube: the cheap truth still says visible, the exact one shrinks or drops the box."""
     cell.reset(0, "nominal", "lift")
-    data, at = cell._data, cell._cube_qpos_at
+    data, at = cell._data, cell._cube_qpos_at[CUBE]
     data.qpos[at : at + 3] = (-0.12, 0.0, 0.018)  # behind the arm's base
     cell.step(arm.START_POSE, 0.01)
     assert not cell.truth(exact=True).objects[CUBE].visible

@@ -11,17 +11,18 @@ import numpy as np
 from autofocus_core.errors import AutofocusError
 
 from autofocus_sim import arm, mjcf
+from autofocus_sim.attempt import Attempt
 from autofocus_sim.ik import forward
-from autofocus_sim.phases import Phase, PhaseMachine
+from autofocus_sim.phases import GOAL_OF, Phase, PhaseMachine
 from autofocus_sim.picture import Picture, mujoco
-from autofocus_sim.scene import LAMP_RGB, Scene, sample_scene
-from autofocus_sim.truth import CUBE, GRIPPER, PLATE, Truth
+from autofocus_sim.scene import Placed, Scene, lamp_rgb, sample_scene
+from autofocus_sim.truth import CUBE, GRIPPER, SECOND_CUBE, Truth
 from autofocus_sim.view import Snapshot
 
 COMMAND_PERIOD_S = 0.01
 _PHASE_PERIOD_S = 0.1
-_LIFTED_M = 0.04
-_HELD_S = 0.3
+#: Names of the bodies that can be moved, and of their joints and geoms.
+_BODY_OF = {CUBE: "cube", SECOND_CUBE: "second_cube"}
 
 
 class Cell:
@@ -31,29 +32,39 @@ class Cell:
                  image_size: tuple[int, int] = (240, 320)) -> None:
         """``image_size``: (height, width) px. Raises AutofocusError for an unknown task, condition or a bad seed."""
         self.image_size = image_size
-        self._model = mujoco.MjModel.from_xml_string(mjcf.build_xml(image_size))
-        self._data = mujoco.MjData(self._model)
-        self._picture = Picture(self._model, image_size)
-        joints = [self._model.joint(name) for name in (*arm.ARM_JOINTS, "left_finger", "right_finger")]
-        self._qpos_at = np.array([joint.qposadr[0] for joint in joints])
-        self._qvel_at = np.array([joint.dofadr[0] for joint in joints])
-        self._cube_qpos_at = int(self._model.joint("cube").qposadr[0])
-        self._cube_qvel_at = int(self._model.joint("cube").dofadr[0])
-        self._finger_geoms = {self._model.geom(f"{side}_finger_tip").id for side in ("left", "right")}
-        self._cube_geom = self._model.geom("cube").id
+        self._model: mujoco.MjModel | None = None
         self._last_command = arm.START_POSE.copy()
         self.reset(seed, condition, task)
 
     # -- set-up ------------------------------------------------------------------------------------------------------
 
+    def _build(self, two_cubes: bool) -> None:
+        """The model of a scene; what the one before held is let go."""
+        if self._model is not None:
+            self._picture.close()
+        self._two_cubes = two_cubes
+        self._model = mujoco.MjModel.from_xml_string(mjcf.build_xml(self.image_size, two_cubes))
+        self._data = mujoco.MjData(self._model)
+        self._picture = Picture(self._model, self.image_size)
+        joints = [self._model.joint(name) for name in (*arm.ARM_JOINTS, "left_finger", "right_finger")]
+        self._qpos_at = np.array([joint.qposadr[0] for joint in joints])
+        self._qvel_at = np.array([joint.dofadr[0] for joint in joints])
+        cubes = _BODY_OF if two_cubes else {CUBE: _BODY_OF[CUBE]}
+        self._cube_qpos_at = {name: int(self._model.joint(body).qposadr[0]) for name, body in cubes.items()}
+        self._cube_qvel_at = {name: int(self._model.joint(body).dofadr[0]) for name, body in cubes.items()}
+        self._cube_geom = {name: self._model.geom(body).id for name, body in cubes.items()}
+        self._finger_geoms = {self._model.geom(f"{side}_finger_tip").id for side in ("left", "right")}
+
     def reset(self, seed: int, condition: str | None = None, task: str | None = None) -> None:
         """A fresh scene, the arm at its start pose. Condition and task stay as they are where None."""
         scene = sample_scene(task or self.scene.task, condition or self.scene.condition, seed)
+        two_cubes = scene.second_cube is not None
+        if self._model is None or two_cubes is not self._two_cubes:
+            self._build(two_cubes)
         self.scene: Scene = scene
         self._phases = PhaseMachine(scene.task)
         self._operator_phase: int | None = None
-        self._success = False
-        self._held_since_s: float | None = None
+        self._attempt = Attempt(scene.task, self._fingers_touch)
         self._next_phase_s = 0.0
         model, data = self._model, self._data
         mujoco.mj_resetData(model, data)
@@ -66,10 +77,10 @@ class Cell:
 
     def _place(self, scene: Scene) -> None:
         model, data = self._model, self._data
-        cube, at = scene.cube, self._cube_qpos_at
-        data.qpos[at : at + 3] = cube.position_m
-        data.qpos[at + 3 : at + 7] = _yaw_quaternion(cube.yaw_rad)
-        self._geoms_of = {CUBE: (self._cube_geom,), GRIPPER: tuple(sorted(self._finger_geoms))}
+        self._geoms_of = {CUBE: (self._cube_geom[CUBE],), GRIPPER: tuple(sorted(self._finger_geoms))}
+        for cube in (scene.cube, scene.second_cube):
+            if cube is not None:
+                self._place_cube(cube)
         for placed in scene.others:
             body = model.body(placed.body)
             data.mocap_pos[body.mocapid[0]] = placed.position_m
@@ -82,6 +93,12 @@ class Cell:
         direction = np.array(scene.light_direction)
         model.light_dir[0] = direction / np.linalg.norm(direction)
         model.light_diffuse[0] = scene.light_diffuse
+
+    def _place_cube(self, cube: Placed) -> None:
+        at = self._cube_qpos_at[cube.name]
+        self._data.qpos[at : at + 3] = cube.position_m
+        self._data.qpos[at + 3 : at + 7] = _yaw_quaternion(cube.yaw_rad)
+        self._geoms_of[cube.name] = (self._cube_geom[cube.name],)
 
     # -- physics -----------------------------------------------------------------------------------------------------
 
@@ -100,7 +117,7 @@ class Cell:
             steps -= batch
             # MuJoCo's step ends with new joints and old poses; what is seen must be of one moment.
             mujoco.mj_kinematics(self._model, self._data)
-            self._update_success()
+            self._update_attempt()
             self._update_lamp()
 
     def follow(self, target: np.ndarray, duration_s: float) -> None:
@@ -139,37 +156,34 @@ class Cell:
         """Whether the task has been achieved since the reset.
 
         lift: the cube's underside at least 4 cm above the table for 0.3 s. place: the cube at rest on the plate,
-        untouched by the fingers, for 0.3 s.
+        untouched by the fingers, for 0.3 s. pack: both cubes so on the tray, and the green one was not lifted before
+        the red one was there.
         """
-        return self._success
+        return self._attempt.success
 
-    def _update_success(self) -> None:
-        met = self._lifted() if self.scene.task == "lift" else self._placed()
-        if not met:
-            self._held_since_s = None
-        elif self._held_since_s is None:
-            self._held_since_s = self.time_s
-        elif self.time_s - self._held_since_s >= _HELD_S:
-            self._success = True
+    @property
+    def outcome(self) -> str:
+        """How the attempt since the reset stands: one of `attempt.OUTCOMES`."""
+        return self._attempt.outcome
 
-    def _lifted(self) -> bool:
-        return self._data.qpos[self._cube_qpos_at + 2] - mjcf.CUBE_HALF_M >= _LIFTED_M
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What has been reached since the reset, in order; see :class:`autofocus_sim.attempt.Attempt`."""
+        return self._attempt.stages
 
-    def _placed(self) -> bool:
-        data, at = self._data, self._cube_qpos_at
-        plate = data.geom_xpos[self._geoms_of[PLATE][0]]
-        cube = data.qpos[at : at + 3]
-        above_m = cube[2] - mjcf.CUBE_HALF_M - (plate[2] + mjcf.PLATE_HALF_HEIGHT_M)
-        centred = np.hypot(*(cube - plate)[:2]) < mjcf.PLATE_RADIUS_M - 0.010
-        at_rest = np.abs(data.qvel[self._cube_qvel_at : self._cube_qvel_at + 3]).max() < 0.02
-        return bool(centred and abs(above_m) < 0.006 and at_rest and not self._fingers_touch_cube())
+    def _update_attempt(self) -> None:
+        data = self._data
+        positions = {name: data.qpos[at : at + 3] for name, at in self._cube_qpos_at.items()}
+        velocities = {name: data.qvel[at : at + 3] for name, at in self._cube_qvel_at.items()}
+        goal = GOAL_OF.get(self.scene.task)
+        goal_m = None if goal is None else data.geom_xpos[self._geoms_of[goal][0]]
+        self._attempt.update(self.time_s, positions, velocities, goal_m)
 
-    def _fingers_touch_cube(self) -> bool:
-        contacts = self._data.contact.geom
+    def _fingers_touch(self, cube: str) -> bool:
+        geom = self._cube_geom[cube]
         return any(
-            (int(a) == self._cube_geom and int(b) in self._finger_geoms)
-            or (int(b) == self._cube_geom and int(a) in self._finger_geoms)
-            for a, b in contacts
+            (int(a) == geom and int(b) in self._finger_geoms) or (int(b) == geom and int(a) in self._finger_geoms)
+            for a, b in self._data.contact.geom
         )
 
     # -- the lamp ----------------------------------------------------------------------------------------------------
@@ -196,7 +210,7 @@ class Cell:
         if self.scene.lamp_schedule:
             shown = [phase for start_s, phase in self.scene.lamp_schedule if start_s <= self.time_s][-1]
         geom = self._model.geom("lamp").id
-        self._model.geom_rgba[geom, :3] = LAMP_RGB[shown]
+        self._model.geom_rgba[geom, :3] = lamp_rgb(self.scene.task, shown)
 
     # -- pictures and truth ------------------------------------------------------------------------------------------
 
@@ -216,13 +230,13 @@ class Cell:
         image border, and ``visible`` only says that this is not empty: occlusion is ignored. ``boxes=False`` leaves
         out the pixel side altogether (NaN), for a caller who wants positions only.
         """
-        return self._picture.truth(self._data, self._geoms_of, self._success, self.time_s, exact, boxes)
+        return self._picture.truth(self._data, self._geoms_of, self.success, self.time_s, exact, boxes)
 
     def snapshot(self) -> Snapshot:
         """A copy of all that a picture or the truth of this moment needs, for a :class:`View` in another thread."""
         model, data = self._model, self._data
         return Snapshot(
-            self.time_s, self._success, data.qpos.copy(), data.mocap_pos.copy(), data.mocap_quat.copy(),
+            self.time_s, self.success, self._two_cubes, data.qpos.copy(), data.mocap_pos.copy(), data.mocap_quat.copy(),
             model.geom_rgba.copy(), model.light_dir.copy(), model.light_diffuse.copy(), self._geoms_of,
         )
 

@@ -9,7 +9,8 @@ import numpy as np
 from autofocus_sim.cell import Cell
 from autofocus_sim.expert import PERIOD_S, Expert
 
-MAX_TICKS = 150
+#: Twice what the longest task takes.
+MAX_TICKS = 250
 
 
 @dataclass(frozen=True, slots=True)

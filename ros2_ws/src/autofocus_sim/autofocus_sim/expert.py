@@ -13,7 +13,7 @@ import numpy as np
 from autofocus_sim import arm, phases
 from autofocus_sim.ik import TipPose, forward, inverse, nearest_quarter_turn, wrap
 from autofocus_sim.phases import Phase, PhaseMachine
-from autofocus_sim.truth import CUBE, PLATE, Truth
+from autofocus_sim.truth import Truth
 
 #: Ticks of the operator: a target for one period ahead.
 PERIOD_S = 0.1
@@ -71,7 +71,7 @@ class Expert:
 
     def _waypoint(self, phase: Phase, truth: Truth, tip: TipPose) -> tuple[TipPose, float]:
         """Where the tip should go in this phase, and the gripper's opening in m."""
-        cube = truth.objects[CUBE]
+        cube = truth.objects[self._machine.target]
         # Of the cube's four equal turns the one nearest to straight: the fingers' axis stays along y, clear of the arm.
         # Once down, the one nearest to the hand's: a cube that turns on being touched must not turn the hand round.
         yaw_rad = nearest_quarter_turn(cube.yaw_rad, 0.0 if phase == Phase.APPROACH else tip.yaw_rad)
@@ -82,11 +82,11 @@ class Expert:
             return _down(x, y, height_m, yaw_rad), opening_m
         if phase == Phase.LIFT:
             return _down(*tip.position_m[:2], phases.LIFT_TO_M, yaw_rad), arm.GRIPPER_CLOSED_M
-        plate = truth.objects[PLATE].position_m
+        goal = phases.spot(self._machine.task, self._machine.target, truth)
         if phase == Phase.CARRY:
-            return _down(plate[0], plate[1], phases.CARRY_M, tip.yaw_rad), arm.GRIPPER_CLOSED_M
+            return _down(goal[0], goal[1], phases.CARRY_M, tip.yaw_rad), arm.GRIPPER_CLOSED_M
         if phase == Phase.LOWER:
-            return _down(plate[0], plate[1], phases.LOWER_TO_M, tip.yaw_rad), arm.GRIPPER_CLOSED_M
+            return _down(goal[0], goal[1], phases.LOWER_TO_M, tip.yaw_rad), arm.GRIPPER_CLOSED_M
         height_m = phases.LOWER_TO_M if phase == Phase.OPEN else phases.RETREAT_M
         return _down(*tip.position_m[:2], height_m, tip.yaw_rad), arm.GRIPPER_OPEN_M
 

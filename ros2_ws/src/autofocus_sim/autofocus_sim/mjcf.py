@@ -1,4 +1,4 @@
-"""The MuJoCo model as text: table, arm, gripper and every object any condition can show. Units: m, kg, rad, s.
+"""The MuJoCo model as text: table, arm, gripper and every object that a condition can show. Units: m, kg, rad, s.
 
 `python -m autofocus_sim.mjcf > config/sim_arm.xml` writes the arm alone, for kinematics.
 """
@@ -14,6 +14,7 @@ CUBE_HALF_M = 0.018
 MATE_HALF_M = (0.032, 0.032, 0.034)
 PLATE_RADIUS_M = 0.055
 PLATE_HALF_HEIGHT_M = 0.004
+TRAY_HALF_M = (0.066, 0.052, PLATE_HALF_HEIGHT_M)
 LAMP_HALF_M = (0.022, 0.038, 0.03)
 #: From the wrist_angle axis to the wrist_rotate joint, along the hand.
 ROTATE_AT_M = 0.065
@@ -37,8 +38,12 @@ def distractor_height_m(name: str) -> float:
     return DISTRACTORS[name][1][-1]
 
 
-def build_xml(image_size: tuple[int, int]) -> str:
-    """MJCF of the cell for an offscreen image of ``image_size`` (height, width) px."""
+def build_xml(image_size: tuple[int, int], two_cubes: bool = False) -> str:
+    """MJCF of the cell for an offscreen image of ``image_size`` (height, width) px.
+
+    ``two_cubes``: with a second, green cube and a tray. Tasks of one cube do without: a body that can move and does not
+    costs physics, and changes its rounding.
+    """
     height_px, width_px = image_size
     distractors = "\n".join(
         f'    <body name="{name}" mocap="true" pos="0 0 -5"><geom name="{name}" type="{kind}"'
@@ -71,6 +76,7 @@ def build_xml(image_size: tuple[int, int]) -> str:
       <geom name="cube" type="box" size="{_numbers((CUBE_HALF_M,) * 3)}" mass="0.04" rgba="0.85 0.09 0.09 1"
             condim="4" friction="1 0.02 0.001"/>
     </body>
+{_SECOND_CUBE_XML if two_cubes else ""}
     <body name="plate" mocap="true" pos="0 0 -5">
       <geom name="plate" type="cylinder" size="{PLATE_RADIUS_M} {PLATE_HALF_HEIGHT_M}" rgba="0.95 0.95 0.93 1"/>
     </body>
@@ -125,6 +131,16 @@ def build_arm_xml() -> str:
   </equality>
 </mujoco>
 """
+
+
+_SECOND_CUBE_XML = f"""    <body name="second_cube" pos="0.3 0.1 {CUBE_HALF_M}">
+      <freejoint name="second_cube"/>
+      <geom name="second_cube" type="box" size="{CUBE_HALF_M} {CUBE_HALF_M} {CUBE_HALF_M}" mass="0.04"
+            rgba="0.07 0.52 0.13 1" condim="4" friction="1 0.02 0.001"/>
+    </body>
+    <body name="tray" mocap="true" pos="0 0 -5">
+      <geom name="tray" type="box" size="{TRAY_HALF_M[0]} {TRAY_HALF_M[1]} {TRAY_HALF_M[2]}" rgba="0.95 0.95 0.93 1"/>
+    </body>"""
 
 
 def _arm_defaults() -> str:

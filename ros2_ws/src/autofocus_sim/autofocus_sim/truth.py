@@ -9,6 +9,8 @@ import numpy as np
 #: Names as the task files write them.
 CUBE = "red cube"
 PLATE = "white plate"
+SECOND_CUBE = "green cube"
+TRAY = "white tray"
 GRIPPER = "orange gripper"
 MATE = "blue box"
 LAMP = "lamp"

@@ -17,6 +17,7 @@ class Snapshot:
 
     time_s: float
     success: bool
+    two_cubes: bool
     qpos: np.ndarray
     mocap_pos: np.ndarray
     mocap_quat: np.ndarray
@@ -31,13 +32,21 @@ class View:
 
     def __init__(self, image_size: tuple[int, int]) -> None:
         """``image_size``: (height, width) px, the cell's."""
-        self._model = mujoco.MjModel.from_xml_string(mjcf.build_xml(image_size))
-        self._data = mujoco.MjData(self._model)
-        self._picture = Picture(self._model, image_size)
+        self._image_size = image_size
         self._shown: Snapshot | None = None
+        self._build(two_cubes=False)
+
+    def _build(self, two_cubes: bool) -> None:
+        self._two_cubes = two_cubes
+        self._model = mujoco.MjModel.from_xml_string(mjcf.build_xml(self._image_size, two_cubes))
+        self._data = mujoco.MjData(self._model)
+        self._picture = Picture(self._model, self._image_size)
 
     def show(self, snapshot: Snapshot) -> None:
         """Makes ``snapshot`` what :meth:`render` and :meth:`truth` are about."""
+        if snapshot.two_cubes is not self._two_cubes:
+            self._picture.close()
+            self._build(snapshot.two_cubes)
         model, data = self._model, self._data
         data.qpos[:] = snapshot.qpos
         data.mocap_pos[:], data.mocap_quat[:] = snapshot.mocap_pos, snapshot.mocap_quat
