@@ -77,6 +77,11 @@ def infinite_limit(raw: dict) -> str:
     return "finite"
 
 
+def jerk_too_low(raw: dict) -> str:
+    raw["joints"][0]["jerk"] = 100
+    return ">= 160"
+
+
 def duplicate_joint(raw: dict) -> str:
     raw["joints"][1]["name"] = "waist"
     return "waist twice"
@@ -137,7 +142,8 @@ def no_cameras(raw: dict) -> str:
     [
         broken(change)
         for change in (
-            unknown_key, unknown_joint_key, missing_velocity_limit, missing_position_limit, zero_acceleration_limit,
+            unknown_key, unknown_joint_key, missing_velocity_limit, missing_position_limit, jerk_too_low,
+            zero_acceleration_limit,
             infinite_limit, duplicate_joint, swapped_limits, start_outside_limits, start_pose_too_short,
             refuses_before_it_ramps, relative_topic, unsupported_type, number_as_text, truth_value_as_number,
             newer_version, no_cameras,
@@ -230,3 +236,10 @@ def test_a_cameras_calibration_is_optional_and_changes_no_hash(tmp_path: Path, r
     robot_yaml["cameras"][0]["extrinsics"]["quaternion_xyzw"] = [0.0, 0.0, 60.0, 80.0]
     with pytest.raises(AutofocusError, match="length 1"):
         load(tmp_path, robot_yaml)
+
+
+def test_a_jerk_limit_is_optional_and_changes_the_hash_only_where_there_is_one(tmp_path: Path, robot_yaml: dict) -> None:
+    robot_yaml["joints"][0]["jerk"] = 800
+    robot = load(tmp_path, robot_yaml)
+    assert [joint.jerk for joint in robot.all_joints] == [800.0, None, None, None, None, None]
+    assert robot.hash() != HASH

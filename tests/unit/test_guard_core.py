@@ -46,7 +46,9 @@ def test_arm_takes_a_pose_a_little_outside_its_limits_and_refuses_one_far_outsid
     bench = Bench()
     bench.measured = offset(0, 0, 0, 0, 0, -0.021)
     bench.arm()
-    assert bench.run(0.02)[-1][5] == 0.0
+    assert bench.run(0.02)[-1][5] == bench.measured[5], "where it is, not where the limit is: that would be a step"
+    assert bench.run(0.6, HOME)[-1] == pytest.approx(HOME, abs=1e-6)
+    assert_smooth(bench.commands)
     bench = Bench()
     bench.guard.on_state(NAMES, offset(2.5, 0, 0, 0, 0, 0), bench.now_s)
     assert "outside its limits" in bench.guard.arm(bench.now_s)
@@ -170,7 +172,7 @@ def test_f24_a_stop_brakes_from_the_last_command(stop) -> None:
     joining_rad = abs(commands[0][0] - (last + (speed - 20.0 * T) * T))
     ok = bool(joining_rad <= 1e-6)
     results.record(
-        "guard", f"F24_joining_step_{stop}_rad", float(joining_rad), "rad", "<= 1e-6", ok,
+        "faults", f"F24 joining step of {stop} in the core", float(joining_rad), "rad", "<= 1e-6", ok,
         "pytest tests/unit/test_guard_core.py -k f24",
     )  # fmt: skip
     assert ok
@@ -400,6 +402,21 @@ def test_f26_two_heartbeats_are_a_fault_and_a_change_of_commander_is_not() -> No
     assert bench.guard.state is State.TRACKING
     bench.guard.on_heartbeat(bench.now_s + 0.11, "teleop")
     assert bench.guard.state is State.FAULT
+
+
+def test_f26_two_publishers_of_joint_states_are_a_fault_and_a_driver_that_starts_again_is_not() -> None:
+    """A bag played into the live graph brings its joint states along: arming would have begun at a recorded pose."""
+    bench = Bench().moving()
+    elsewhere = offset(0.9, 0, 0, 0, 0, 0)
+    assert bench.guard.on_state(NAMES, HOME, bench.now_s, "driver") is None
+    assert "two publishers" in bench.guard.on_state(NAMES, elsewhere, bench.now_s + 0.01, "player")
+    assert bench.guard.state is State.FAULT
+    for k in range(2, 40):
+        bench.guard.on_state(NAMES, elsewhere if k % 2 else HOME, bench.now_s + k / 100, "player" if k % 2 else "driver")
+    assert "ms old" in bench.guard.arm(bench.now_s + 0.4), "neither of the two is believed"
+    bench = Bench()
+    assert bench.guard.on_state(NAMES, HOME, bench.now_s, "driver") is None
+    assert bench.guard.on_state(NAMES, HOME, bench.now_s + 0.2, "driver, started again") is None
 
 
 # ---- the whole

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from autofocus_core import results
-from command_guard.limiter import Limiter, stopping_velocity
+from command_guard.limiter import Limiter, smoothing_periods, stopping_velocity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,8 +60,8 @@ def test_f22_a_hundred_thousand_random_steps_break_no_limit() -> None:
     worst = violations(commands)
     excess = max(0.0, *worst.values())
     results.record(
-        "guard", "F22_worst_excess_over_any_limit", excess, "rad, rad/s, rad/s^2",
-        f"<= {TOLERANCE:g} in 1e5 random steps", excess <= TOLERANCE, "pytest tests/unit/test_guard_limiter.py -k f22",
+        "faults", "F22 worst excess over any limit in 100000 random steps", excess, "rad, rad/s, rad/s^2",
+        f"<= {TOLERANCE:g}", excess <= TOLERANCE, "pytest tests/unit/test_guard_limiter.py -k f22",
     )  # fmt: skip
     assert max(worst.values()) <= TOLERANCE, worst
     span = commands.max(axis=0) - commands.min(axis=0)
@@ -153,3 +153,73 @@ def test_f24_braking_starts_from_the_last_command_and_lasts_v_over_a() -> None:
         limiter.brake()
         periods += 1
     assert periods == math.ceil(round(v / 20.0 / PERIOD_S, 6))
+
+
+def test_a_joint_that_begins_outside_its_limits_stays_there_until_a_target_asks_it_in() -> None:
+    """Arming clipped the start to the limits: an arm 0.3 rad outside was told to be inside within one period."""
+    limiter = make((2.2, 0.0, 0.02))
+    for _ in range(50):
+        limiter.brake()
+    assert limiter.position[0] == 2.2
+    path = [2.2]
+    for _ in range(100):
+        limiter.track([3.0, 0.0, 0.02], [0.0] * 3)  # farther out
+        path.append(limiter.position[0])
+    assert max(path) == 2.2
+    for _ in range(100):
+        limiter.track([1.9, 0.0, 0.02], [0.0] * 3)
+        path.append(limiter.position[0])
+    velocity = np.diff(path) / PERIOD_S
+    assert path[-1] == pytest.approx(1.9, abs=1e-9)
+    assert abs(velocity).max() <= VELOCITY[0] + TOLERANCE
+    assert abs(np.diff([0.0, *velocity])).max() / PERIOD_S <= ACCELERATION[0] + TOLERANCE
+
+
+# ---- jerk
+
+
+@pytest.mark.parametrize(
+    ("acceleration", "jerk", "periods"),
+    [(20.0, None, 1), (20.0, 1e9, 1), (20.0, 4000.0, 1), (20.0, 3999.0, 2), (20.0, 400.0, 10), (4.0, 32.0, 25)],
+)
+def test_periods_of_smoothing_for_a_jerk(acceleration, jerk, periods) -> None:
+    assert smoothing_periods(acceleration, jerk, PERIOD_S) == periods
+
+
+JERK = np.array([400.0, 30.0, 1000.0])
+
+
+@settings(max_examples=100, deadline=None)
+@given(start=inside, script=moves)
+def test_f22_any_script_of_targets_keeps_the_jerk_too_and_ends_at_rest(start, script) -> None:
+    limiter = Limiter(LOWER, UPPER, VELOCITY, ACCELERATION, PERIOD_S, JERK.tolist())
+    limiter.anchor(start)
+    commands = [limiter.command] * 3
+    for periods, brake, target, slope, scale in script:
+        for _ in range(periods):
+            limiter.brake() if brake else limiter.track(target, slope, scale)
+            commands.append(limiter.command)
+    braking = math.ceil((VELOCITY / ACCELERATION).max() / PERIOD_S) + 1
+    for _ in range(braking + math.ceil((2 * ACCELERATION / JERK).max() / PERIOD_S)):
+        limiter.brake()
+        commands.append(limiter.command)
+    commands = np.array(commands)
+    assert max(violations(commands).values()) <= TOLERANCE
+    assert (abs(np.diff(commands, 3, axis=0)) / PERIOD_S**3 <= JERK * (1 + TOLERANCE)).all()
+    assert limiter.at_rest
+    assert limiter.command == pytest.approx(limiter.position, abs=1e-15)
+
+
+def test_at_rest_is_when_the_smoothed_command_is() -> None:
+    """Silence at rest must not come while the command still moves: the robot would be left in motion."""
+    limiter = Limiter(LOWER, UPPER, VELOCITY, ACCELERATION, PERIOD_S, [400.0, None, None])
+    limiter.anchor((0.3, 0.0, 0.02))
+    for _ in range(20):
+        limiter.track([1.9, 0.0, 0.02], [0.0] * 3)
+    before = limiter.command
+    while not limiter.at_rest:
+        before = limiter.command
+        limiter.brake()
+    assert limiter.command[0] == pytest.approx(before[0], abs=1e-3)
+    limiter.brake()
+    assert limiter.command == limiter.position

@@ -20,6 +20,8 @@ from autofocus_core.fields import Fields, load_yaml, require_unique
 from autofocus_core.names import GUARD_COMMAND_TOPIC
 
 SCHEMA_VERSION = 1
+#: A jerk limit makes every stop 2 acceleration / jerk longer: by no more than this.
+JERK_MAX_DELAY_S = 0.25
 STATE_TYPES = ("sensor_msgs/msg/JointState",)
 ACTION_TYPES = ("sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray")
 COMMAND_TYPES = ("sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray", "trajectory_msgs/msg/JointTrajectory")
@@ -28,7 +30,10 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """One joint and its limits; `unit` is "rad" or "m", velocity and acceleration are per s and s^2."""
+    """One joint and its limits; `unit` is "rad" or "m"; velocity, acceleration and jerk are per s, s^2 and s^3.
+
+    Without a jerk limit (None) the acceleration may change at once.
+    """
 
     name: str
     lower: float
@@ -36,6 +41,7 @@ class Joint:
     velocity: float
     acceleration: float
     unit: str
+    jerk: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,9 @@ class Robot:
             del camera["extrinsics"], camera["intrinsics"]
         if self.gripper_command is None:
             del document["gripper_command"]  # so that robots described before there was such a key keep their hash
+        for joint in filter(None, (*document["joints"], document["gripper"])):
+            if joint["jerk"] is None:
+                del joint["jerk"]
         text = json.dumps(document, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -340,8 +349,16 @@ def _joint(fields: Fields) -> Joint:
         velocity=fields.number("velocity", above=0.0),
         acceleration=fields.number("acceleration", above=0.0),
         unit=fields.choice("unit", ("rad", "m")),
+        jerk=fields.number("jerk", above=0.0) if fields.has("jerk") else None,
     )
     fields.done()
+    if joint.jerk is not None and joint.jerk * JERK_MAX_DELAY_S < 2.0 * joint.acceleration:
+        raise AutofocusError(
+            f"{fields.where}: jerk",
+            f"{joint.jerk:g}: the guard would stop {2.0 * joint.acceleration / joint.jerk:.2g} s later for it",
+            f">= {2.0 * joint.acceleration / JERK_MAX_DELAY_S:g} (2 acceleration / {JERK_MAX_DELAY_S:g} s)",
+            "raise it, lower the acceleration, or leave it out",
+        )
     return joint
 
 

@@ -17,13 +17,14 @@ from collections.abc import Sequence
 import numpy as np
 from autofocus_core.schema import Robot
 
-from command_guard.chunk import Chunk, RefusedError, Request, check_request, column_order
+from command_guard.chunk import Chunk, RefusedError, Request, check_request
+from command_guard.inputs import NEVER, Senders, StateReader
+from command_guard.lateness import Lateness
 from command_guard.limiter import Limiter
 from command_guard.settings import Settings
 
 #: A measured pose may be this share of a joint's range outside its limits (encoder offset) when the guard arms.
 ARM_TOLERANCE = 0.05
-NEVER = float("-inf")
 #: A guard that was not run for so many periods has messages waiting: it takes them before it judges their age.
 STALL_PERIODS = 3
 
@@ -55,15 +56,17 @@ class GuardCore:
         self.reason = "not armed yet"
         self.counts: Counter[str] = Counter()
         self.ramping = False
-        self._limiter = Limiter(robot.lower, robot.upper, robot.velocity, robot.acceleration, self.period_s)
+        limits = (robot.lower, robot.upper, robot.velocity, robot.acceleration)
+        self._limiter = Limiter(*limits, self.period_s, [joint.jerk for joint in robot.all_joints])
+        self._lateness = Lateness(robot.velocity.tolist(), settings.late_limit_s, settings.late_abort_s)
+        self._senders = Senders()
+        self._reader = StateReader(robot.joint_names)
         self._names = robot.joint_names
         self._lower, self._upper = robot.lower, robot.upper
-        self._speed = robot.velocity.tolist()
         self._rad = [i for i, joint in enumerate(robot.all_joints) if joint.unit == "rad"]
         self._state_timeout_s = robot.state.timeout_ms / 1e3
         self._request_timeout_s = robot.command_timeout_ms / 1e3
         self._heartbeat_timeout_s = robot.heartbeat_timeout_ms / 1e3
-        self._state_columns: tuple[tuple[str, ...], list[int]] = ((), [])
         self._measured: list[float] = []
         self._measured_s = NEVER
         self._heartbeat_s = NEVER
@@ -72,30 +75,29 @@ class GuardCore:
         self._stalled = False
         self._needs_arm = False  # HOLDING, but only a person may end it
         self._hold_since_s: float | None = None  # when a watchdog began this hold
-        self._limited_since_s: float | None = None
         self._silent_at_rest = False  # after disarm(), or when the robot's state is unknown
         self._foreign: str | None = None
         self._estop_pressed = False
         self._needs_deadman = deadman
         self._deadman_s = NEVER  # when it was last seen held
-        self._senders: dict[str, tuple[object, float]] = {}  # of requests and heartbeats: (who, when last)
 
     # ---- what arrives
 
-    def on_state(self, names: Sequence[str], positions: Sequence[float], now_s: float) -> str | None:
-        """Measured joint positions by name (more joints than the robot's are ignored). Returns why it is refused."""
+    def on_state(
+        self, names: Sequence[str], positions: Sequence[float], now_s: float, sender: object = None
+    ) -> str | None:
+        """Measured joint positions by name (more joints than the robot's are ignored). Returns why they are refused.
+
+        Two senders of whole joint states at a time are a fault: a bag played into the live graph, or a second driver.
+        """
         try:
-            key, columns = self._state_columns
-            if len(key) != len(names) or key != tuple(names):
-                columns = column_order(names, self._names, extra_allowed=True)
-                self._state_columns = (tuple(names), columns)
-            if len(positions) != len(names):
-                raise RefusedError("shape", f"{len(positions)} positions for {len(names)} names")
-            measured = [float(positions[i]) for i in columns]
-            if not all(-1e6 < p < 1e6 for p in measured):  # false for NaN too
-                raise RefusedError("nonfinite", "NaN, infinite or absurd joint position")
+            measured = self._reader.read(names, positions)
+            if self._senders.second("state", sender, now_s, self._state_timeout_s):
+                raise RefusedError("second", "two publishers of joint states: where the arm is cannot be told", True)
         except RefusedError as refused:
             self.counts[f"state_refused_{refused.kind}"] += 1
+            if refused.fatal:
+                self.fault(str(refused))
             return str(refused)
         self._measured, self._measured_s = measured, now_s
         self.counts["states"] += 1
@@ -103,7 +105,7 @@ class GuardCore:
 
     def on_heartbeat(self, now_s: float, sender: object = None) -> None:
         """The commander is alive. `sender` tells commanders apart: anything comparable, None where it is not known."""
-        if self._second_sender("heartbeat", sender, now_s, self._heartbeat_timeout_s):
+        if self._senders.second("heartbeat", sender, now_s, self._heartbeat_timeout_s):
             self.counts["heartbeats_second"] += 1
             self.fault("two commanders send heartbeats: it could not be told that one died")
             return
@@ -114,7 +116,7 @@ class GuardCore:
         """A commander's request. Returns None, or why it is refused. A broken one (NaN, wrong unit) is a fault, and
         so are requests of two senders at a time."""
         try:
-            if self._second_sender("request", sender, now_s, self._request_timeout_s):
+            if self._senders.second("request", sender, now_s, self._request_timeout_s):
                 raise RefusedError("second", "a second commander sends requests", fatal=True)
             limits = (self._names, self._lower, self._upper)
             ages = (self.settings.max_stamp_age_s, self.settings.max_stamp_ahead_s)
@@ -201,7 +203,7 @@ class GuardCore:
             return None
         else:
             self._limiter.brake()
-        return np.array(self._limiter.position)
+        return np.array(self._limiter.command)
 
     def fault(self, reason: str) -> None:
         """Brake and stay until a person arms again. The first reason is kept; while disarmed nothing can go wrong."""
@@ -256,7 +258,8 @@ class GuardCore:
         self.state, self.reason = State.TRACKING, "following requests"
         self.ramping = distance_rad > self.robot.start.ramp_distance_rad
         self.counts["ramps"] += self.ramping
-        self._hold_since_s = self._limited_since_s = None
+        self._hold_since_s = None
+        self._lateness.clear()
 
     def _track(self, now_s: float) -> None:
         target, slope = self._chunk.sample(now_s)
@@ -267,18 +270,15 @@ class GuardCore:
 
     def _watch_limiting(self, now_s: float) -> None:
         """Fault when a joint could not keep its appointments at full speed for too long: the requests are wrong."""
-        due_s = max(0.0, self._chunk.goal_s - now_s) + self.settings.late_limit_s
-        here = self._limiter.position
-        if self.ramping or all(abs(g - p) <= s * due_s for g, p, s in zip(self._chunk.goal, here, self._speed)):
-            self._limited_since_s = None
+        if self.ramping:
+            self._lateness.clear()
             return
-        self.counts["limited_periods"] += 1
-        if self._limited_since_s is None:
-            self._limited_since_s = now_s
-        elif now_s - self._limited_since_s > self.settings.late_abort_s:
-            late = [abs(g - p) / s for g, p, s in zip(self._chunk.goal, here, self._speed)]
-            name = self._names[late.index(max(late))]
-            self.fault(f"{name} was limited for {self.settings.late_abort_s:g} s: requests beyond what it can do")
+        chunk = self._chunk
+        worst = self._lateness.worst(self._limiter.position, chunk.goal, chunk.goal_s - now_s, now_s)
+        self.counts["limited_periods"] += self._lateness.limited
+        if worst is not None:
+            limit = f"limited for {self.settings.late_abort_s:g} s: requests beyond what it can do"
+            self.fault(f"{self._names[worst]} was {limit}")
 
     def _hold_softly(self, what: str, of: str, age_s: float, now_s: float) -> None:
         self._enter_holding(f"{what}: no {of} for {age_s * 1e3:.0f} ms", needs_arm=False)
@@ -288,14 +288,9 @@ class GuardCore:
     def _enter_holding(self, reason: str, needs_arm: bool) -> None:
         self.state, self.reason, self._needs_arm = State.HOLDING, reason, needs_arm
         self._chunk, self.ramping = None, False
-        self._hold_since_s = self._limited_since_s = None
+        self._hold_since_s = None
+        self._lateness.clear()
         self._silent_at_rest = False
-
-    def _second_sender(self, of: str, sender: object, now_s: float, timeout_s: float) -> bool:
-        """Whether another sender than `sender` was heard within `timeout_s`; the newest is remembered."""
-        known, last_s = self._senders.get(of, (None, NEVER))
-        self._senders[of] = (sender, now_s)
-        return known is not None and sender != known and now_s - last_s <= timeout_s
 
     def ages_s(self, now_s: float) -> dict[str, float]:
         """Age in s of the newest joint state, heartbeat and accepted request (inf: none yet, or dropped), and of the

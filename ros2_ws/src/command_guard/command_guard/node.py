@@ -126,8 +126,8 @@ class GuardNode(Node):
 
     # ---- what arrives
 
-    def _on_state(self, msg: JointState) -> None:
-        refusal = self.core.on_state(msg.name, msg.position, time.monotonic())
+    def _on_state(self, msg: JointState, info: dict) -> None:
+        refusal = self.core.on_state(msg.name, msg.position, time.monotonic(), sender_of(info))
         if refusal:
             self.get_logger().warning(f"joint state refused: {refusal}", throttle_duration_sec=2.0)
 

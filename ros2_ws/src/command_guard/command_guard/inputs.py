@@ -1,0 +1,46 @@
+"""Where the robot is and who speaks: checked before the state machine uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from command_guard.chunk import RefusedError, column_order
+
+NEVER = float("-inf")
+#: A measured position beyond this (rad or m) is no position.
+ABSURD = 1e6
+
+
+class StateReader:
+    """Reads joint states of one robot; the order of the names is looked up once and remembered."""
+
+    def __init__(self, joint_names: Sequence[str]) -> None:
+        self._joint_names = joint_names
+        self._columns: tuple[tuple[str, ...], list[int]] = ((), [])  # of the names that came last
+
+    def read(self, names: Sequence[str], positions: Sequence[float]) -> list[float]:
+        """Positions (A,) in joint order; more joints than the robot's are ignored. Raises RefusedError "names",
+        "shape", "nonfinite"."""
+        key, columns = self._columns
+        if len(key) != len(names) or key != tuple(names):
+            columns = column_order(names, self._joint_names, extra_allowed=True)
+            self._columns = (tuple(names), columns)
+        if len(positions) != len(names):
+            raise RefusedError("shape", f"{len(positions)} positions for {len(names)} names")
+        measured = [float(positions[i]) for i in columns]
+        if not all(-ABSURD < p < ABSURD for p in measured):  # false for NaN too
+            raise RefusedError("nonfinite", "NaN, infinite or absurd joint position")
+        return measured
+
+
+class Senders:
+    """Tells whether two senders of one thing are heard at a time."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, tuple[object, float]] = {}  # of each thing: who sent it, and when it came
+
+    def second(self, of: str, sender: object, now_s: float, timeout_s: float) -> bool:
+        """Whether another sender than `sender` was heard within `timeout_s`. None is a sender nobody can tell."""
+        known, last_s = self._newest.get(of, (None, NEVER))
+        self._newest[of] = (sender, now_s)
+        return known is not None and sender != known and now_s - last_s <= timeout_s
