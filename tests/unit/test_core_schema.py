@@ -238,7 +238,7 @@ def test_a_cameras_calibration_is_optional_and_changes_no_hash(tmp_path: Path, r
         load(tmp_path, robot_yaml)
 
 
-def test_a_jerk_limit_is_optional_and_changes_the_hash_only_where_there_is_one(tmp_path: Path, robot_yaml: dict) -> None:
+def test_a_jerk_limit_is_optional_and_without_one_the_hash_stays(tmp_path: Path, robot_yaml: dict) -> None:
     robot_yaml["joints"][0]["jerk"] = 800
     robot = load(tmp_path, robot_yaml)
     assert [joint.jerk for joint in robot.all_joints] == [800.0, None, None, None, None, None]

@@ -24,11 +24,11 @@ def test_f22_any_requests_break_no_limit() -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(fuzz, jobs)
     excess, nonfinite = max(worst.excess for worst in found), sum(worst.nonfinite for worst in found)
-    commands, sequences = sum(worst.commands for worst in found), sum(count for count, _ in jobs)
+    sequences = sum(count for count, _ in jobs)
     command = f"AUTOFOCUS_FUZZ_SEQUENCES={SEQUENCES} pytest tests/unit/test_guard_fuzz.py"
     name = f"F22 worst excess over any limit in {sequences} random and adversarial requests"
     results.record("faults", name, excess, "rad, rad/s, rad/s^2", f"<= {TOLERANCE:g}", excess <= TOLERANCE, command)
-    name = f"F22 commands that are not finite, of {commands} in {sequences} random and adversarial requests"
+    name = f"F22 commands that are not finite in {sequences} random and adversarial requests"
     results.record("faults", name, nonfinite, "", "0", nonfinite == 0, command)
     jerk = max(worst.jerk for worst in found)
     results.record("guard", f"jerk over its limit in {sequences} random and adversarial requests", max(0.0, jerk),
