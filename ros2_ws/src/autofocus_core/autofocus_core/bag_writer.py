@@ -12,7 +12,7 @@ from autofocus_core import messages
 from autofocus_core.bag_files import BagFiles, FileRules
 from autofocus_core.bag_metadata import TopicEntry, dump, load, qos_profile
 from autofocus_core.errors import AutofocusError
-from autofocus_core.files import sync_folder, write_atomic, write_synced
+from autofocus_core.files import exchange, sync_folder, write_atomic, write_synced
 from autofocus_core.locks import is_locked, lock_folder
 from autofocus_core.mcap_chunk import COMPRESSIONS
 
@@ -214,14 +214,18 @@ class BagWriter:
                 "a path that does not exist",
                 f"the finished bag is {self.working}: rename it by hand",
             )
-        old = target.with_name(target.name + ".old")
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            target.rename(old)
-        self.working.rename(target)
+        if not target.exists():
+            self.working.rename(target)
+            sync_folder(target.parent)
+            return
+        replaced = self.working
+        if not exchange(self.working, target):  # nobody ever sees a moment without either
+            replaced = target.with_name(target.name + ".old")
+            shutil.rmtree(replaced, ignore_errors=True)
+            target.rename(replaced)
+            self.working.rename(target)
         sync_folder(target.parent)
-        if self._replace:
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
     def abort(self) -> None:
         """Let go of the files and leave the working directory as it is, unfinished, for recovery."""

@@ -1,103 +1,61 @@
-"""`autofocus annotate`: annotations for recorded episodes or any rosbag2 bags, resumable, in several processes."""
+"""`autofocus annotate`: annotations for recorded episodes or any rosbag2 bags: resumable, by several workers."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
-import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
-import cv2
-import numpy as np
-from autofocus_core.annotation import Annotation, read_annotation, write_annotation
-from autofocus_core.episode import list_episodes
+from autofocus_core.episode import episode_paths, list_episodes
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.saliency import MAP_KINDS
 from autofocus_core.schema import Robot, Task, load_robot, load_task
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import track
 
 from saliency_server.backends import ASKING, DESCRIBERS, DETECTORS, FILTERS
+from saliency_server.batch import Told, run, run_here
+from saliency_server.item import STATUSES, Outcome, Work, annotate_file
 from saliency_server.models.chat import SPECS
 from saliency_server.options import GRIPPER_WAYS, Options, Stages
-from saliency_server.pipeline import annotate_episode, content_key, prepare_task
+from saliency_server.pipeline import annotate_episode, prepare_task
 from saliency_server.prepare import Prepared
+from saliency_server.report import REPORT_FILE, make_report, print_report, write_report
+from saliency_server.screen import Screen
+from saliency_server.threads import limit_threads
 
-__all__ = ["Outcome", "annotate_all", "annotate_episode", "annotate_file", "main"]
+__all__ = ["STATUSES", "Outcome", "annotate_all", "annotate_episode", "annotate_file", "main"]
 
-
-STATUSES = ("annotated", "up to date", "incomplete", "failed")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one episode: status "annotated", "up to date", "incomplete" (annotated, but a question about it
-    got no answer: it is done again the next time) or "failed"; coverage: camera/object -> share of valid frames; error:
-    the message of a failed or incomplete one; seen: those of the objects that were somewhere, chosen or not."""
-
-    path: Path
-    status: str
-    frames: int
-    coverage: dict[str, float]
-    seconds: float
-    error: str
-    seen: tuple[str, ...] = ()
-
-
-def annotate_file(
-    path: Path, robot: Robot, task: Task, options: Options, force: bool = False, prepared: Prepared | None = None
-) -> Outcome:
-    """Annotate one episode and write it beside the episode, unless an annotation with the same content key is there.
-
-    prepared: the task's description; None: that which lies beside the episode, or made from this one.
-    An AutofocusError becomes an outcome "failed": one bad bag does not stop the others.
-    """
-    begun_s = time.perf_counter()
-    try:
-        if prepared is None and options.describe in ASKING:
-            prepared = prepare_task([path], robot, task, options)
-        with _alone(path):
-            present = None if force else _present(path, content_key(path, robot, task, options, prepared))
-            annotation = present or annotate_episode(path, robot, task, options, prepared)
-            if present is None:
-                write_annotation(annotation, path)
-    except AutofocusError as error:
-        return Outcome(path, "failed", 0, {}, time.perf_counter() - begun_s, str(error))
-    unanswered = annotation.provenance.get("unanswered", [])
-    return Outcome(
-        path,
-        "incomplete" if unanswered else "annotated" if present is None else "up to date",
-        sum(len(camera.stamps_ns) for camera in annotation.cameras),
-        {f"{c.camera}/{thing.name}": float(thing.valid.mean()) for c in annotation.cameras for thing in c.objects},
-        time.perf_counter() - begun_s,
-        "; ".join(f"a question without an answer: {problem}" for problem in unanswered),
-        tuple(
-            f"{c.camera}/{thing.name}" for c in annotation.cameras for thing in c.objects
-            if not np.isnan(thing.boxes_px).all()
-        ),
-    )
+WORKERS = min(2, os.cpu_count() or 1)
+BAR_FROM = 100  # reports to read
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def annotate_all(
-    paths: Sequence[Path], robot: Robot, task: Task, options: Options, workers: int = 1, force: bool = False,
-    prepared: Prepared | None = None,
+    paths: Sequence[Path], robot: Robot, task: Task, options: Options, workers: int | None = 1, force: bool = False,
+    prepared: Prepared | None = None, *, threads: int = 1, ray: str = "", told: Told = lambda path, progress: None,
 ) -> Iterator[Outcome]:
-    """Outcomes as they are finished, by `workers` processes (1: in this one)."""
-    if workers == 1 or len(paths) < 2:
-        yield from (annotate_file(path, robot, task, options, force, prepared) for path in paths)
-        return
-    # Not forked: OpenCV's and ROS's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(paths)), context, initializer=_one_thread) as pool:
-        jobs = [pool.submit(annotate_file, p, robot, task, options, force, prepared) for p in paths]
-        for done in as_completed(jobs):
-            yield done.result()
+    """Outcomes as they are finished, by `workers` processes (1: in this one), or actors of the Ray cluster at `ray`.
+
+    told: hears how far each episode is (not over Ray). AutofocusError where workers cannot be started.
+    """
+    work = Work(robot, task, options, force, prepared, threads)
+    if ray:
+        from saliency_server.ray_crew import RayCrew
+
+        with closing(RayCrew(work, ray, workers)) as crew:
+            yield from run(crew, paths)
+    elif (workers or 1) == 1 or len(paths) < 2:
+        limit_threads(threads)
+        yield from run_here(work, paths, told)
+    else:
+        from saliency_server.crew import LocalCrew
+
+        with closing(LocalCrew(work, min(workers, len(paths)), told)) as crew:
+            yield from run(crew, paths)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,30 +63,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises AutofocusError for what is wrong with the call itself: robot, task, backends, no episode.
     """
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.report:
+        for folder in args.episodes:
+            print_report(_shown(Path(folder), {}, args.quiet), Path(folder), Console())
+        return 0
+    if not args.robot or not args.task:
+        parser.error("--robot and --task are needed (but for --report)")
     robot, task = load_robot(args.robot), load_task(args.task)
     options = Options(
         describe=args.describe, detect=args.detect, filter=args.filter, vlm=args.vlm, map=args.map, alpha=args.alpha,
         gripper=args.gripper, keyframe_s=args.keyframe_s, masks=args.masks,
     )
     Stages.of(options)  # an unknown backend fails here, before any bag is opened
-    if args.workers < 1:
-        raise AutofocusError("--workers", str(args.workers), "at least 1", "give the number of processes")
+    workers = args.workers if args.workers is not None or args.ray else WORKERS
+    for name, value in (("--workers", 1 if workers is None else workers), ("--threads", args.threads)):
+        if value < 1:
+            raise AutofocusError(name, str(value), "at least 1", f"give the number of {name.removeprefix('--')}")
     for name in task.cameras:
         robot.camera(name)
     paths = [episode.path for folder in args.episodes for episode in list_episodes(folder, robot)]
     paths = list(dict.fromkeys(path.resolve() for path in paths))
-    if args.workers == 1:
-        _one_thread()
     prepared = prepare_task(paths, robot, task, options) if options.describe in ASKING else None
-    outcomes = []
-    with tqdm(total=len(paths), unit="episode", desc="annotate", disable=args.quiet) as bar:
-        for outcome in annotate_all(paths, robot, task, options, args.workers, args.force, prepared):
-            outcomes.append(outcome)
-            bar.update()
-            if outcome.error:
-                bar.write(f"{outcome.path.name}: {outcome.status}\n{outcome.error}", file=sys.stderr)
-    return _report(outcomes, args.quiet)
+    outcomes: list[Outcome] = []
+    try:
+        with Screen(len(paths), args.quiet) as screen, closing(annotate_all(
+            paths, robot, task, options, workers, args.force, prepared, threads=args.threads, ray=args.ray,
+            told=screen.told,
+        )) as batch:  # fmt: skip
+            for outcome in batch:
+                outcomes.append(outcome)
+                screen.done(outcome)
+    except KeyboardInterrupt:
+        print(f"{len(outcomes)} of {len(paths)} episodes are done; the same command goes on from here", file=sys.stderr)
+        raise
+    _report([Path(folder) for folder in args.episodes], outcomes, args.quiet)
+    return _summary(outcomes, args.quiet)
 
 
 def cli() -> int:
@@ -138,6 +109,8 @@ def cli() -> int:
     except AutofocusError as error:
         print(error, file=sys.stderr)
         return EXIT_CODE
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -149,8 +122,8 @@ def _parser() -> argparse.ArgumentParser:
         "episodes", nargs="+", metavar="EPISODES",
         help="episode, rosbag2 directory, single .mcap or .db3 file, or a folder of episodes",
     )
-    parser.add_argument("--robot", required=True, help="robot YAML: which topics the cameras are on")
-    parser.add_argument("--task", required=True, help="task YAML: instruction, objects, cameras to annotate")
+    parser.add_argument("--robot", help="robot YAML: which topics the cameras are on")
+    parser.add_argument("--task", help="task YAML: instruction, objects, cameras to annotate")
     parser.add_argument(
         "--vlm", default="", metavar="SPEC",
         help=f"vision-language model that describes and filters: {SPECS}; keys come from the environment",
@@ -188,47 +161,61 @@ def _parser() -> argparse.ArgumentParser:
         help="what a map keeps of the one before it, 0 to below 1; 0.7 in the paper (default: %(default)s, none)",
     )
     parser.add_argument(
-        "--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)"
+        "--workers", type=int, metavar="N",
+        help=f"processes (default: {WORKERS}); with --ray actors (default: as many as the cluster has room for)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N",
+        help="processors for a model's arithmetic, in each worker (default: %(default)s); another number may change "
+        "the last digits of what models say",
+    )
+    parser.add_argument(
+        "--ray", default="", metavar="ADDRESS",
+        help="spread over a Ray cluster: local (one on loopback, for this batch), auto, HOST:PORT or ray://HOST:PORT; "
+        "every node must see the episodes under the same path",
     )
     parser.add_argument("--force", action="store_true", help="make annotations anew that are up to date")
+    parser.add_argument(
+        "--report", action="store_true", help="annotate nothing: print the quality report of what is there"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary; errors only")
     return parser
 
 
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the episode's lock: of two annotators the second waits, and then finds the work done.
-
-    The lock is on the recording itself, so nothing is left behind by whoever is killed.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise AutofocusError(
-            f"episode {path}", error.strerror or str(error), "a readable recording", "check path and permissions"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+def _report(folders: Sequence[Path], outcomes: Sequence[Outcome], quiet: bool) -> None:
+    """Write the report of each folder that was given, and of the folder of a single episode where it has one already;
+    print it."""
+    known = {outcome.path: outcome.quality for outcome in outcomes if outcome.quality is not None}
+    for given in folders:
+        single = given.is_file() or (given / "metadata.yaml").is_file()
+        folder = given.resolve().parent if single else given
+        if not single or (folder / REPORT_FILE).is_file():
+            report = _shown(folder, known, quiet)
+            write_report(folder, report)
+        if not quiet:
+            shown = _shown(given, known, quiet) if single else report
+            print_report(shown, given, Console())
 
 
-def _present(path: Path, key: str) -> Annotation | None:
-    """The annotation that is there if it has this content key, else None (also where it is damaged, or where a question
-    about it got no answer: made anew)."""
-    try:
-        annotation = read_annotation(path)
-    except AutofocusError:
-        return None
-    if annotation.provenance.get("content_key") != key or annotation.provenance.get("unanswered"):
-        return None
-    return annotation
+def _shown(folder: Path, known: dict, quiet: bool) -> dict:
+    """The report; a bar where reading takes long."""
+    count = len(episode_paths(folder))
+    console = Console(stderr=True)
+    bar = track(
+        range(count), "report", console=console, transient=True,
+        disable=quiet or not console.is_terminal or count - len(known) < BAR_FROM,
+    )
+    steps = iter(bar)
+    report = make_report(folder, known, lambda: next(steps, None))
+    for _ in steps:
+        pass
+    return report
 
 
-def _report(outcomes: Sequence[Outcome], quiet: bool) -> int:
-    """Print the summary; its exit status. An object found in no frame at all is an error: silence would look well."""
-    failed = [outcome for outcome in outcomes if outcome.status in ("failed", "incomplete")]
+def _summary(outcomes: Sequence[Outcome], quiet: bool) -> int:
+    """Print what became of the episodes; the exit status. An object found in no frame at all is an error: silence would
+    look well."""
+    problems = [outcome for outcome in outcomes if outcome.status in ("failed", "incomplete")]
     frames = sum(outcome.frames for outcome in outcomes)
     names = sorted({name for outcome in outcomes for name in outcome.coverage})
     coverage = {
@@ -237,8 +224,6 @@ def _report(outcomes: Sequence[Outcome], quiet: bool) -> int:
     if not quiet:
         counts = {s: sum(o.status == s for o in outcomes) for s in STATUSES}
         print(", ".join(f"{count} {status}" for status, count in counts.items()), f"({frames} frames)")
-        for name, share in coverage.items():
-            print(f"  {name}: valid in {share:.1%} of the frames")
     seen = {name for outcome in outcomes for name in outcome.seen}
     missing = [name for name, share in coverage.items() if share == 0.0 and name not in seen]
     if missing and not any(outcome.status == "incomplete" for outcome in outcomes):
@@ -246,12 +231,7 @@ def _report(outcomes: Sequence[Outcome], quiet: bool) -> int:
             "annotation", f"{', '.join(missing)}: valid in no frame of any episode", "objects that can be seen",
             "look at the reasons in annotation.json; check the names in the task YAML, or choose another --detect",
         )
-    return EXIT_CODE if failed else 0
-
-
-def _one_thread() -> None:
-    # Images are small: OpenCV's threads would only fight with the other workers.
-    cv2.setNumThreads(1)
+    return EXIT_CODE if problems else 0
 
 
 if __name__ == "__main__":

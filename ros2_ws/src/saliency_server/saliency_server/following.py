@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import Camera, Robot
 
 from saliency_server.assemble import without
+from saliency_server.course import Course
 from saliency_server.follow import follow, unambiguous
 from saliency_server.gripper import gripper_track, lens_of, why_not
 from saliency_server.looker import BagLooker
@@ -28,12 +29,13 @@ LEAST_SHARED_FRAMES = 5
 
 def open_view(
     bag: Bag, robot: Robot, camera: Camera, description: Description, stages: Stages, options: Options,
-    joints_ns: np.ndarray, joints: np.ndarray, done: Callable[[str], None],
+    joints_ns: np.ndarray, joints: np.ndarray, course: Course,
 ) -> tuple[CameraView, str]:
-    """All things of the description in one camera, and how the gripper was found. done: told after each stage."""
+    """All things of the description in one camera, and how the gripper was found."""
     every = options.keyframe_s is None
-    looker = BagLooker(bag, camera, stages.detector, description.objects, options.batch, every)
-    done("read_and_detect")
+    looker = BagLooker(bag, camera, stages.detector, description.objects, options.batch, every,
+                       lambda done: course.frame("detect", done))
+    course.done("read_and_detect")
     things = follow_things(looker, description.objects, stages.filter.chooses, options.keyframe_s)
 
     def find(objects: tuple[ObjectPhrase, ...]) -> list[Thing]:
@@ -45,7 +47,8 @@ def open_view(
 
     joints_s = (joints_ns - looker.frames.stamps_ns[0]) * 1e-9
     things, gripper = _with_gripper(bag, robot, camera, looker, things, joints_s, joints, options.gripper)
-    done("track")
+    course.done("track")
+    course.camera(bag.counts[camera.topic])
     return CameraView(camera, looker, find, things), gripper
 
 

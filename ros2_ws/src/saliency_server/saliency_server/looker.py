@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from autofocus_core.bags import Bag
 from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import Camera
 
-from saliency_server.frames import read_frames
+from saliency_server.frames import ASTRAY, astray, read_frames
 from saliency_server.phrases import ObjectPhrase
 from saliency_server.values import FrameDetections
 
@@ -26,7 +26,7 @@ KEEP_BYTES = 256 * 2**20  # images kept in memory where not every one is looked 
 @dataclass(frozen=True, slots=True)
 class FrameList:
     """A camera's N frames by rising stamp. unusable: per frame why, "" where it can be used; dropped: messages left
-    out because their stamp was zero or another frame's."""
+    out because their stamp was zero, another frame's, or far from those around it."""
 
     stamps_ns: np.ndarray
     unusable: tuple[str, ...]
@@ -36,12 +36,13 @@ class FrameList:
 class BagLooker:
     """What `follow` asks of a bag. Detections are cached; images are not kept, or but few (KEEP_BYTES).
 
-    every: the detector looks at every frame while the bag is read the first time. Raises AutofocusError where no
-    image can be used.
+    every: the detector looks at every frame while the bag is read the first time; on_frame: told meanwhile how many
+    are done. Raises AutofocusError where no image can be used.
     """
 
     def __init__(
-        self, bag: Bag, camera: Camera, detector: Detector, objects: Sequence[ObjectPhrase], batch: int, every: bool
+        self, bag: Bag, camera: Camera, detector: Detector, objects: Sequence[ObjectPhrase], batch: int, every: bool,
+        on_frame: Callable[[int], None] = lambda done: None, dropped: Dropped | None = None,
     ) -> None:
         self._bag, self._camera, self._detector, self._batch = bag, camera, detector, batch
         self._objects = tuple(objects)
@@ -49,7 +50,7 @@ class BagLooker:
         self._kept: dict[int, np.ndarray] = {}
         self._found: dict[int, FrameDetections] = {}
         self.size_px = (camera.height_px, camera.width_px)
-        self.frames = self._read(every)
+        self.frames = self._read(every, on_frame)
         self.stamps_s = (self.frames.stamps_ns - self.frames.stamps_ns[0]) * 1e-9
 
     def detect(self, frames: Sequence[int]) -> list[FrameDetections]:
@@ -89,9 +90,10 @@ class BagLooker:
         other._objects, other._found = tuple(objects), {}
         return other
 
-    def _read(self, every: bool) -> FrameList:
+    def _read(self, every: bool, on_frame: Callable[[int], None]) -> FrameList:
         """The first time through the bag."""
         seen: dict[int, str] = {}
+        received: dict[int, int] = {}
         found: dict[int, FrameDetections] = {}
         kept: dict[int, np.ndarray] = {}
         greys: dict[int, np.ndarray] = {}
@@ -99,11 +101,12 @@ class BagLooker:
 
         def usable() -> Iterable[tuple[int, np.ndarray]]:
             nonlocal dropped, room
-            for frame in read_frames(self._bag, self._camera):
+            for done, frame in enumerate(read_frames(self._bag, self._camera), 1):
+                on_frame(done)
                 if frame.stamp_ns <= 0 or frame.stamp_ns in seen:
                     dropped += 1
                     continue
-                seen[frame.stamp_ns] = frame.reason
+                seen[frame.stamp_ns], received[frame.stamp_ns] = frame.reason, frame.receive_ns
                 if frame.image is None:
                     continue
                 if not every:
@@ -119,6 +122,12 @@ class BagLooker:
         else:
             for _ in usable():
                 pass
+        lost = astray(np.array(list(seen), dtype=np.int64), np.array(list(received.values()), dtype=np.int64))
+        for stamp_ns in [stamp_ns for stamp_ns, away in zip(seen, lost, strict=True) if away]:
+            self._bag.dropped.add(self._camera.topic, received[stamp_ns], stamp_ns, ASTRAY)
+            dropped += 1
+            for each in (seen, found, kept, greys):
+                each.pop(stamp_ns, None)
         if all(seen.values()):
             why = next(iter(seen.values()), "no valid stamp")
             camera = self._camera

@@ -25,7 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from saliency_server.annotate import annotate_file
+from saliency_server.item import annotate_file
 from saliency_server.options import Options, Stages
 from saliency_server.watch import Watcher
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import autofocus_core
 from autofocus_core.annotation import Annotation, MapStyle
 from autofocus_core.bags import Bag, open_bag
 from autofocus_core.episode import content_hash
@@ -20,6 +20,7 @@ from autofocus_core.schema import Robot, Task
 from saliency_server import backends
 from saliency_server.ask import Asker, NoAnswer
 from saliency_server.assemble import camera_annotation
+from saliency_server.course import Course, Tell, silent
 from saliency_server.draw import contact_sheet
 from saliency_server.following import open_view
 from saliency_server.frames import check_image_topic, read_joints
@@ -47,45 +48,51 @@ def prepare_task(
 
 
 def annotate_episode(
-    path: str | Path, robot: Robot, task: Task, options: Options | None = None, prepared: Prepared | None = None
+    path: str | Path, robot: Robot, task: Task, options: Options | None = None, prepared: Prepared | None = None,
+    tell: Tell = silent,
 ) -> Annotation:
     """Annotate one episode, or any rosbag2 bag, for each camera that the task names.
 
-    prepared: the task's description (see `prepare_task`); without it the episode is described by itself.
-    Nothing is written: `autofocus_core.annotation.write_annotation` does that. Frames about which the pipeline is not
-    sure are not valid and say why; questions without an answer are listed under `unanswered` in the provenance.
+    prepared: the task's description (see `prepare_task`); without it the episode is described by itself. tell: hears
+    how far it is. Nothing is written: `autofocus_core.annotation.write_annotation` does that. Frames about which the
+    pipeline is not sure are not valid and say why; questions without an answer are listed under `unanswered` in the
+    provenance.
     Raises AutofocusError for an unreadable bag, a missing image topic, an unknown backend, an object that the detector
     cannot look for, and a bag of which no image can be read.
     """
     options = options or Options()
     path = Path(path)
-    clock = _Clock()
+    course = Course(tell)
     stages = Stages.of(options)
     asker = stages.asker()
+    course.begin("describe")
     with open_bag(path) as bag:
         for name in task.cameras:
             check_image_topic(bag, robot.camera(name))
         described = _describe(bag, path, robot, task, stages, asker, prepared)
         stages.detector.prepare(described.description.objects)
-        clock.done("describe")
+        course.done("describe")
         joints_ns, joints = read_joints(bag, robot)
+        course.begin("detect", sum(bag.counts[robot.camera(name).topic] for name in task.cameras))
         views, grippers = [], []
         for name in task.cameras:
             camera = robot.camera(name)
             view, gripper = open_view(
-                bag, robot, camera, described.description, stages, options, joints_ns, joints, clock.done
+                bag, robot, camera, described.description, stages, options, joints_ns, joints, course
             )
             views.append(view)
             grippers.append(gripper)
         lead = views[0]
         motion = read_motion(lead.looker.stamps_s, (joints_ns - lead.stamps_ns[0]) * 1e-9, joints, robot)
         episode = Episode(task, described.description, tuple(views), motion)
+        course.begin("filter")
         selections = _select(episode, stages, asker, described.problem)
-        clock.done("filter")
+        course.done("filter")
+        course.begin("masks")
         cameras = [
             camera_annotation(view, chosen, stages.masks) for view, chosen in zip(views, selections, strict=True)
         ]
-        clock.done("masks")
+        course.done("masks")
     asked = [] if asker is None else asker.asked
     notes = {
         view.camera.name: {
@@ -118,7 +125,7 @@ def annotate_episode(
         },
         maps=MapStyle(options.map, options.alpha),
         run={
-            "seconds": clock.seconds(),
+            "seconds": course.seconds(),
             "questions": [
                 {
                     "purpose": q.purpose, "tries": q.tries, "seconds": q.seconds, "prompt_tokens": q.prompt_tokens,
@@ -152,12 +159,32 @@ def content_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+#: Parts of this package that see annotations and do not make them.
+NOT_IN_ANNOTATIONS = (
+    "review", "annotate.py", "batch.py", "crew.py", "failures.py", "item.py", "lease.py", "node.py", "quality.py",
+    "ray_crew.py", "report.py", "screen.py", "threads.py", "watch.py",
+)  # fmt: skip
+#: Parts of autofocus_core that make pixels, positions and the annotation's own bytes.
+CORE_IN_ANNOTATIONS = (
+    "annotation.py", "annotation_bag.py", "images.py", "joints.py", "kinematics.py", "masks.py", "saliency.py",
+)  # fmt: skip
+
+
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """Twelve hex digits of the hash of this package's sources: changed code makes annotations anew."""
+    """Twelve hex digits of the hash of the sources that an annotation hangs on: changed code makes annotations anew,
+    a changed progress bar does not."""
+    return sources_version(Path(__file__).parent, Path(autofocus_core.__file__).parent)
+
+
+def sources_version(own: Path, core: Path) -> str:
+    """See `code_version`; own, core: the folders of this package and of autofocus_core."""
+    files = [file for file in own.rglob("*.py") if file.relative_to(own).parts[0] not in NOT_IN_ANNOTATIONS]
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.name.encode() + file.read_bytes())
+    for name, file in sorted((file.relative_to(own).as_posix(), file) for file in files):
+        digest.update(f"{name}\0".encode() + file.read_bytes())
+    for name in CORE_IN_ANNOTATIONS:
+        digest.update(f"core/{name}\0".encode() + (core / name).read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -231,22 +258,3 @@ def _calibration(robot: Robot, task: Task) -> list[Any]:
         digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
         model = [digest, robot.kinematics.tip]
     return [model, [[dataclasses.asdict(c)[key] for key in ("extrinsics", "intrinsics")] for c in cameras]]
-
-
-class _Clock:
-    """Seconds by stage: what has passed since the last stage was done."""
-
-    def __init__(self) -> None:
-        self._begun_s = self._last_s = time.perf_counter()
-        self._spent: dict[str, float] = {}
-
-    def done(self, stage: str) -> None:
-        """The time since the last call was this stage's."""
-        now_s = time.perf_counter()
-        self._spent[stage] = self._spent.get(stage, 0.0) + now_s - self._last_s
-        self._last_s = now_s
-
-    def seconds(self) -> dict[str, float]:
-        """By stage, and "total"."""
-        spent = self._spent | {"total": time.perf_counter() - self._begun_s}
-        return {stage: round(value, 4) for stage, value in spent.items()}

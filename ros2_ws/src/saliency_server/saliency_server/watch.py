@@ -8,7 +8,7 @@ from autofocus_core.bags import storage_files
 from autofocus_core.episode import list_episodes
 from autofocus_core.errors import AutofocusError
 
-from saliency_server.annotate import STATUSES, Outcome
+from saliency_server.item import STATUSES, Outcome
 
 
 class Watcher:

@@ -13,7 +13,8 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.names import ANNOTATION_SIDECAR, EPISODE_SIDECAR
 from autofocus_core.review import Review, apply_review, read_review, review_path
 
-from saliency_server.review.doubts import Quality, judge
+from saliency_server.failures import failure_path, read_failure
+from saliency_server.quality import Quality, judge
 
 KEY_DIGITS = 16
 
@@ -75,7 +76,7 @@ class Catalogue:
     def _inside(self, path: Path) -> None:
         """Raise AutofocusError if the episode or a file that belongs to it is a link that leads out of the folder."""
         review = review_path(path)
-        parts = [path, annotation_path(path), review, review.with_name(review.name + ".tmp")]
+        parts = [path, annotation_path(path), review, review.with_name(review.name + ".tmp"), failure_path(path)]
         parts += [each for folder in parts[:2] if folder.is_dir() for each in folder.iterdir()]
         for part in parts:
             try:
@@ -96,7 +97,8 @@ def key_of(name: str) -> str:
 
 def _revision(path: Path) -> str:
     digest = hashlib.sha256()
-    for file in (path / EPISODE_SIDECAR, annotation_path(path) / ANNOTATION_SIDECAR, review_path(path), path):
+    sidecars = (path / EPISODE_SIDECAR, annotation_path(path) / ANNOTATION_SIDECAR, review_path(path))
+    for file in (*sidecars, failure_path(path), path):
         try:
             state = file.stat()
             digest.update(f"{state.st_mtime_ns} {state.st_size} {state.st_ino};".encode())
@@ -108,8 +110,10 @@ def _revision(path: Path) -> str:
 def _read(key: str, path: Path, revision: str) -> Seen:
     """Whatever of it cannot be read is told as its problem: the others are still to be reviewed."""
     episode = annotation = review = reviewed = None
-    problem = ""
+    problem = failure = ""
     try:
+        failed = read_failure(path)
+        failure = "" if failed is None else failed.brief
         episode = load_episode(path)
         review = read_review(path)
         if annotation_path(path).is_dir():
@@ -119,4 +123,5 @@ def _read(key: str, path: Path, revision: str) -> Seen:
         problem = f"{error.where}: {error.got}"
     except (KeyError, TypeError, ValueError) as error:  # JSON that is none of ours, where our reader is not strict
         problem = f"annotation: damaged ({type(error).__name__})"
-    return Seen(key, path, revision, episode, annotation, review, reviewed, judge(episode, reviewed, problem), problem)
+    quality = judge(episode, reviewed, problem, failure)
+    return Seen(key, path, revision, episode, annotation, review, reviewed, quality, problem)

@@ -10,7 +10,7 @@ import numpy as np
 from autofocus_core.annotation import ObjectTrack
 
 from saliency_server.flow import carry
-from saliency_server.review.doubts import jumped
+from saliency_server.quality import jumped
 
 MIN_TRUST = 0.25  # below this a carried box is lost
 GOOD_SHARE = 0.4  # of a box's points: with so many the flow is as sure as with all
