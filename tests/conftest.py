@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from autofocus_core import results
 # Where pyrealsense2 is loaded before rclpy, the interpreter crashes at its end, after the last test.
 with contextlib.suppress(ImportError):
     import rclpy  # noqa: F401
+
+# A run started in the background (`make test &`) ignores SIGINT, and so would every process that a test starts and ends
+# by SIGINT: what is ignored is inherited.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Set by `make bench`: figures measured by tests go to benchmarks/results instead of a temporary folder.
 RECORD = "AUTOFOCUS_RECORD"

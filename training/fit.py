@@ -66,7 +66,7 @@ class Step(nn.Module):
         return self.network.losses(batch)
 
 
-def begin(samples: Samples, relative: Tensor, config: Config, device: str = "cpu") -> Run:
+def begin(samples: Samples, relative: Tensor, config: Config, device: str | torch.device = "cpu") -> Run:
     """A run before its first step.
 
     relative (A,): 1 for joints predicted relative to the state, 0 for absolute ones. Raises AutofocusError where there

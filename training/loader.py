@@ -36,6 +36,14 @@ class Share:
         torch.distributed.all_reduce(values)
         return dict(zip(losses, values / self.world))
 
+    def any(self, mine: bool) -> bool:
+        """Whether it is so in any of the processes; each of them must ask."""
+        if self.world == 1:
+            return mine
+        found = torch.tensor([float(mine)])
+        torch.distributed.all_reduce(found)
+        return bool(found > 0)
+
 
 @contextmanager
 def batches(

@@ -3,58 +3,97 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import json
+import signal
 import subprocess
+import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import Manifest, ManifestCamera
 from autofocus_core.schema import Robot, Task, load_robot, load_task
-from autofocus_training.checkpoint import Checkpoint, save_checkpoint
+from autofocus_training.checkpoint import Checkpoint, load_state, save_checkpoint, save_state
 from autofocus_training.config import METHODS, Config, load_config
 from autofocus_training.data import Dataset, load_dataset
+from autofocus_training.distributed import check_share, processes
 from autofocus_training.export import export_policy
-from autofocus_training.fit import fit, held_out_loss
+from autofocus_training.fit import Run, advance, begin, held_out_loss
+from autofocus_training.journal import EVERY, Journal
+from autofocus_training.loader import Share
+from autofocus_training.looking import look
 from autofocus_training.samples import Normaliser
 from autofocus_training.selection import select_episodes
 from tqdm import tqdm
 
+STATE_FILE = "run.pt"
+HELD_OUT_POINTS = 10  # of the held-out curve
+
 
 def main(argv: list[str]) -> int:
-    """Parse, load, train, export; see `autofocus train --help`."""
+    """Parse, load, train, export; see `autofocus train --help`. 130 where it was stopped by SIGINT or SIGTERM."""
     args = parse(argv)
     torch.set_num_threads(args.threads)
     overrides = [f"seed={args.seed}", *([f"method={args.method}"] if args.method else []), *args.set]
     config = load_config(args.config, overrides)
     robot, task = load_robot(args.robot), load_task(args.task)
-    selection = select_episodes(args.episodes, robot, args.include_bad)
-    episodes = selection.kept
-    print(*selection.lines(), sep="\n", end="\n" if selection.lines() else "")
-    started = time.monotonic()
-    bar = tqdm(total=len(episodes), desc="reading episodes", unit="episode", disable=None)
-    with bar:
-        dataset = load_dataset(episodes, robot, task, config, bar.update)
-    loaded = time.monotonic()
-    print_dataset(dataset, len(episodes))
-    checkpoint, history = run(dataset, robot, task, config, args.progress_json)
-    trained = time.monotonic()
-    save_checkpoint(checkpoint, args.out / "checkpoint.pt")
-    difference = export_policy(checkpoint, args.out / "policy.pt")
-    history |= {"read_s": round(loaded - started, 2), "train_s": round(trained - loaded, 2)}
-    (args.out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
-    held_out = "none" if history["held_out"] is None else f"{history['held_out']:.4f}"
-    print(f"{args.out / 'policy.pt'}: {config.method}, seed {config.seed}, read in {loaded - started:.0f} s, "
-          f"trained in {trained - loaded:.0f} s, held-out loss {held_out}, export off by {difference:.0e}")  # fmt: skip
+    with processes(args.device) as (share, device):
+        chief = share.rank == 0
+        selection = select_episodes(args.episodes, robot, args.include_bad)
+        if chief:
+            print(*selection.lines(), sep="\n", end="\n" if selection.lines() else "")
+        started = time.monotonic()
+        bar = tqdm(total=len(selection.kept), desc="reading episodes", unit="episode", disable=None if chief else True)
+        with bar:
+            dataset = load_dataset(selection.kept, robot, task, config, bar.update)
+        read_s = time.monotonic() - started
+        if chief:
+            print_dataset(dataset, len(selection.kept))
+        plan = Plan(
+            share, device, state=args.out / STATE_FILE, resume=args.resume, restart=args.restart,
+            save_every_s=args.save_every_s, json_lines=args.progress_json,
+            tensorboard=args.out / "tensorboard" if args.tensorboard and chief else None,
+        )  # fmt: skip
+        try:
+            checkpoint, history = run(dataset, robot, task, config, plan)
+        except Stopped as stopped:
+            if chief:
+                print(f"stopped after step {stopped.steps} of {config.steps}; the same command with --resume goes on")
+            return 130
+        if chief:
+            finish(checkpoint, history | {"read_s": round(read_s, 2)}, args.out)
     return 0
+
+
+def finish(checkpoint: Checkpoint, history: dict[str, Any], out: Path) -> None:
+    """Write checkpoint.pt, policy.pt and history.json, and say what came out."""
+    save_checkpoint(checkpoint, out / "checkpoint.pt")
+    difference = export_policy(checkpoint, out / "policy.pt")
+    (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+    (out / STATE_FILE).unlink(missing_ok=True)
+    config, held_out = checkpoint.config, history["held_out"]
+    print(f"{out / 'policy.pt'}: {config.method}, seed {config.seed}, read in {history['read_s']:.0f} s, "
+          f"trained in {history['train_s']:.0f} s, held-out loss {'none' if held_out is None else f'{held_out:.4f}'}, "
+          f"export off by {difference:.0e}")  # fmt: skip
+    if history["looking"] is not None:
+        seen = history["looking"]
+        print(f"held-out attention on objects {seen['attention_share']:.0%} (chance {seen['chance']:.0%}); covering an "
+              f"object moves the action {seen['moved_by_objects']:.2f} steps, covering background "
+              f"{seen['moved_by_background']:.2f}")  # fmt: skip
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="autofocus train", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        description="Train a policy on episodes and write checkpoint.pt, policy.pt (TorchScript) and history.json.",
+        description="Train a policy on episodes and write checkpoint.pt, policy.pt (TorchScript) and history.json. "
+        "On several GPUs: torchrun --nproc_per_node=N -m autofocus_cli.main train ...",
     )  # fmt: skip
     parser.add_argument("episodes", nargs="+", type=Path, help="episodes, or folders of episodes")
     parser.add_argument("--robot", required=True, type=Path, help="robot YAML")
@@ -64,50 +103,139 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and augmentation")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="change any key of the config")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N")
     parser.add_argument("--include-bad", action="store_true", help="also learn from recordings with verdict bad")
     parser.add_argument("--out", required=True, type=Path, help="directory for the results")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with a run that was interrupted, exactly")
+    again.add_argument("--restart", action="store_true", help="throw an interrupted run away")
+    parser.add_argument("--save-every-s", type=float, default=60.0, help="how much of a killed run may be lost, s")
+    parser.add_argument("--tensorboard", action="store_true", help="curves for TensorBoard in OUT/tensorboard")
     parser.add_argument("--progress-json", action="store_true", help="a JSON line every 20 steps, for programs")
     return parser.parse_args(argv)
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a run is done, as opposed to what is trained: nothing here changes the weights that come out."""
+
+    share: Share = field(default_factory=Share)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    state: Path | None = None  # where an interrupted run is kept
+    resume: bool = False
+    restart: bool = False
+    save_every_s: float = 60.0
+    json_lines: bool = False
+    tensorboard: Path | None = None
+
+
+class Stopped(Exception):
+    """A run was asked to stop and is saved after `steps` steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(f"stopped after step {steps}")
+        self.steps = steps
+
+
 def run(
-    dataset: Dataset, robot: Robot, task: Task, config: Config, progress_json: bool = False
-) -> tuple[Checkpoint, dict]:
+    dataset: Dataset, robot: Robot, task: Task, config: Config, plan: Plan | None = None
+) -> tuple[Checkpoint, dict[str, Any]]:
     """Train on a dataset: the checkpoint, and a history of losses for JSON.
 
-    The held-out episodes are the same for all seeds and methods, so that their losses can be compared.
+    The held-out episodes are the same for all seeds and methods, so that their losses can be compared. Raises `Stopped`
+    at SIGINT or SIGTERM, AutofocusError where an interrupted run lies in the way or does not fit.
     """
+    plan = plan or Plan()
     training, held_out = dataset.samples.split(config.held_out_episodes, seed=0)
-    curve: list[dict[str, float]] = []
-    bar = tqdm(total=config.steps, desc=f"{config.method} seed {config.seed}", unit="step", disable=None)
+    check_share(config, plan.share, len(training))
+    fit = begin(training, relative_joints(robot, config), config, plan.device)
+    curve = _earlier(plan, fit, config, dataset.hash)
+    journal = Journal(config, fit.step, curve, plan.json_lines, plan.tensorboard, quiet=plan.share.rank > 0)
+    every = max(EVERY, config.steps // HELD_OUT_POINTS // EVERY * EVERY)
+    saved_s = time.monotonic()
+
+    def save() -> None:
+        if plan.share.rank == 0 and plan.state is not None:
+            save_state(plan.state, fit, config, dataset.hash, journal.curve)
 
     def on_step(step: int, parts: dict[str, float]) -> None:
-        bar.update()
-        if step % 20 == 0 or step == config.steps - 1:
-            bar.set_postfix({name: f"{value:.3f}" for name, value in parts.items() if name != "total"})
-            curve.append({"step": step} | {name: value for name, value in parts.items()})
-            if progress_json:
-                print(json.dumps({"step": step + 1, "loss": parts["total"]}), flush=True)
+        nonlocal saved_s
+        measured = None
+        if plan.share.rank == 0 and (step % every == 0 or step == config.steps - 1):
+            measured = held_out_loss(fit.network, fit.normaliser, held_out, config)
+        journal.step(step, parts, measured)
+        if plan.share.any(signals.stopped) and step < config.steps - 1:
+            save()
+            raise Stopped(step + 1)
+        if time.monotonic() - saved_s > plan.save_every_s:
+            save()
+            saved_s = time.monotonic()
 
-    with bar:
-        network, normaliser = fit(training, relative_joints(robot), config, on_step)
+    with journal, _Signals() as signals:
+        advance(fit, training, config, on_step=on_step, share=plan.share)
+        samples_per_s = journal.samples_per_s(fit.step)
+    network, normaliser = fit.result().cpu(), fit.normaliser
     manifest = make_manifest(dataset, robot, task, config, normaliser)
-    checkpoint = Checkpoint(network, normaliser, config, manifest, dataset.probe_images, dataset.probe_states)
+    limits = np.array([joint.velocity for joint in robot.all_joints]) * config.dt_s
+    seen = look(network, normaliser, held_out, limits) if plan.share.rank == 0 else None
     history = {
         "config": config.as_dict(),
         "samples": len(training),
         "held_out_samples": len(held_out),
         "objects": list(dataset.objects),
         "left_out": dict(dataset.left_out),
-        "curve": curve,
+        "curve": journal.curve,
         "held_out": held_out_loss(network, normaliser, held_out, config),
+        "looking": None if seen is None else dataclasses.asdict(seen),
+        "train_s": round(time.monotonic() - journal.began_s, 2),
+        "samples_per_s": round(samples_per_s, 1),
+        "processes": plan.share.world,
+        "device": str(plan.device),
     }
-    return checkpoint, history
+    return Checkpoint(network, normaliser, config, manifest, dataset.probe_images, dataset.probe_states), history
 
 
-def relative_joints(robot: Robot) -> torch.Tensor:
-    """(A,) 1 for the arm's joints, predicted relative to the state; 0 for the gripper, predicted as it is."""
-    return torch.tensor([1.0] * len(robot.joints) + [0.0] * (robot.gripper is not None))
+def _earlier(plan: Plan, fit: Run, config: Config, dataset_hash: str) -> list[dict[str, float]]:
+    """The curve of the interrupted run that `fit` now stands at; empty for a new one."""
+    if plan.state is None or not plan.state.is_file():
+        if plan.resume and plan.share.rank == 0:
+            print("no interrupted run here: starting at step 0")
+        return []
+    if plan.restart:
+        return []
+    if not plan.resume:
+        raise AutofocusError(
+            f"--out {plan.state.parent}", "a run that was interrupted", "an empty or finished folder",
+            "go on with it by --resume, or throw it away by --restart",
+        )  # fmt: skip
+    return load_state(plan.state, fit, config, dataset_hash)
+
+
+class _Signals:
+    """SIGINT and SIGTERM end a run between two steps: in the main thread, while the block lasts."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.stopped = True
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def relative_joints(robot: Robot, config: Config) -> torch.Tensor:
+    """(A,) 1 for joints predicted relative to the state (the arm's, as configured), 0 for those predicted as is."""
+    arm = float(config.joint_targets == "relative")
+    return torch.tensor([arm] * len(robot.joints) + [0.0] * (robot.gripper is not None))
 
 
 def make_manifest(dataset: Dataset, robot: Robot, task: Task, config: Config, normaliser: Normaliser) -> Manifest:

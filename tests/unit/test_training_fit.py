@@ -14,36 +14,13 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import check_fits, read_manifest
 from autofocus_training import train
 from autofocus_training.checkpoint import load_checkpoint
-from autofocus_training.config import METHODS, load_config
+from autofocus_training.config import METHODS
 from autofocus_training.export import main as export_main
 from autofocus_training.fit import fit, held_out_loss, warmup_cosine
-from autofocus_training.loader import indices
 from autofocus_training.images import to_unit
-from autofocus_training.samples import Normaliser, Samples
-
-RELATIVE = torch.tensor([1.0, 1.0, 0.0])
-
-
-def samples(count: int = 16, objects: int = 1) -> Samples:
-    """A white square on noise; the action is where it is."""
-    rng = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 60, (count, 1, 48, 64, 3), generator=rng, dtype=torch.uint8)
-    corner = torch.randint(2, 38, (count, 2), generator=rng)
-    boxes = torch.zeros(count, 1, objects, 4)
-    for i, (x, y) in enumerate(corner.tolist()):
-        images[i, 0, y : y + 8, x : x + 8] = 255
-        boxes[i, 0] = torch.tensor([x, y, x + 8, y + 8])
-    states = torch.randn(count, 3, generator=rng) * 0.1
-    goal = torch.cat([corner / 20.0, torch.zeros(count, 1)], dim=1)
-    actions = goal[:, None] * torch.tensor([0.3, 0.7, 1.0])[:, None] + states[:, None] * RELATIVE
-    return Samples(
-        images, states, actions, boxes, torch.ones(count, 1, objects, dtype=torch.bool), torch.arange(count) // 4,
-        torch.arange(count),
-    )  # fmt: skip
-
-
-def config(*overrides: str):
-    return load_config("tiny", ["image_height_px=48", "image_width_px=64", *overrides])
+from autofocus_training.loader import indices
+from autofocus_training.samples import Normaliser
+from tiny_samples import RELATIVE, config, samples
 
 
 @pytest.mark.parametrize("method", METHODS)
