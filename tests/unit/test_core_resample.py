@@ -4,7 +4,7 @@ import core_samples as samples
 import numpy as np
 import pytest
 from autofocus_core.errors import AutofocusError
-from autofocus_core.resample import Missing, Observation, Resampler, StreamBuffer, observations
+from autofocus_core.resample import Missing, Observation, Resampler, StateHistory, StreamBuffer, observations
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,3 +113,29 @@ def test_a_stalled_state_does_not_hold_up_the_rest(tmp_path):
     assert len(results) == 200
     assert [isinstance(r, Missing) for r in results] == [False] * 2 + [True] * 198
     assert results[-1].reason.startswith("state")
+
+
+def test_a_history_holds_the_states_of_equal_steps_before_by_the_same_rule():
+    """At t, t - 20 ms and t - 40 ms, each the last one stamped at or before; none there, none of all."""
+    resampler = Resampler(samples.robot(), ["front"], StateHistory(3, 0.02))
+    t = samples.T0_NS
+    resampler.push_image("front", t, picture(1))
+    for k in (-5, -4, -2, -1, 0, 1):  # 10 ms apart, stamped 1 ns early; the one of -3 was lost
+        resampler.push_state(t + k * 10 * MS - 1, np.full(3, k))
+    seen = resampler.observe(t)
+    assert [row[0] for row in seen.states] == [0, -2, -4]
+    resampler.push_image("front", t - 30 * MS, picture(0))
+    assert resampler.observe(t - 30 * MS) == Missing("state: no message within 50 ms before 0.04 s earlier", t - 30 * MS)
+    with pytest.raises(AutofocusError, match="state history"):
+        StateHistory(2, 0.0)
+
+
+def test_a_long_history_of_a_fast_stream_is_kept():
+    """The buffer holds four seconds at 500 Hz: a history that reaches further back must make it larger."""
+    resampler = Resampler(samples.robot(), ["front"], StateHistory(2, 60.0))
+    rate_hz = samples.robot().state.rate_hz
+    t = samples.T0_NS + 60 * 10**9
+    for k in range(int(60 * rate_hz) + 1):
+        resampler.push_state(samples.T0_NS + round(k * 1e9 / rate_hz), np.full(3, k))
+    resampler.push_image("front", t, picture(1))
+    assert resampler.observe(t).states[:, 0].tolist() == [60 * rate_hz, 0]

@@ -71,7 +71,7 @@ def test_a_wrong_value_is_named(change, words):
     assert words in str(e.value) and "autofocus export" in e.value.fix
 
 
-@pytest.mark.parametrize("key", [f.name for f in dataclasses.fields(Manifest)])
+@pytest.mark.parametrize("key", [f.name for f in dataclasses.fields(Manifest) if f.name != "state_history"])
 def test_a_missing_key_is_named(key):
     raw = json.loads(MANIFEST.to_json())
     del raw[key]
@@ -126,3 +126,13 @@ def test_flipped_bits_never_change_a_manifest_nor_raise_anything_else(tmp_path):
         path.write_bytes(bad)
         with contextlib.suppress(AutofocusError):
             assert read_manifest(path) == MANIFEST  # a bit of a time stamp, for instance
+
+
+def test_a_history_of_states_is_written_only_where_there_is_one():
+    """Files from before there was a history stay readable, and those that need none can be read by what knew none."""
+    assert "state_history" not in json.loads(MANIFEST.to_json())
+    assert parse_manifest(MANIFEST.to_json(), "old").state_history == 1
+    longer = dataclasses.replace(MANIFEST, state_history=3)
+    assert parse_manifest(longer.to_json(), "new") == longer
+    with pytest.raises(AutofocusError, match="state_history"):
+        parse_manifest(json.dumps(json.loads(MANIFEST.to_json()) | {"state_history": 0}), "wrong")

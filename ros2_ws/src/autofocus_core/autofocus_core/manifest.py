@@ -31,6 +31,8 @@ _EXPORT_AGAIN = "export the policy again with `autofocus export`"
 # What the zip reader raises on damaged bytes, besides BadZipFile: found by flipping bits in a test.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError,
            ValueError)
+#: Keys that need not be there, and the value that their absence means: files from before they existed stay readable.
+_OPTIONAL = {"state_history": 1}
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 
@@ -51,6 +53,7 @@ class Manifest:
     cameras: in the order of the policy's N images. image_size: (height, width) inside the network, px.
     The policy answers with `horizon` points, dt_s apart, the first one dt_s after the observation.
     objects: what each attention map shows, () where the method has none.
+    state_history: joint states that the policy sees, those at t, t - dt_s, ... with t the time of the observation.
     config and normalisation are for people and for training; nothing in the control path reads them.
     """
 
@@ -72,10 +75,14 @@ class Manifest:
     created: str
     format: int = FORMAT
     kind: str = KIND
+    state_history: int = 1
 
     def to_json(self) -> str:
         """The text for the archive; `parse_manifest` gives an equal Manifest back."""
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
+        table = dataclasses.asdict(self)
+        # What means the same when it is absent is left out: versions that do not know the key can run such a policy.
+        table = {key: value for key, value in table.items() if key not in _OPTIONAL or value != _OPTIONAL[key]}
+        return json.dumps(table, indent=1, sort_keys=True)
 
 
 def parse_manifest(text: str | bytes, where: str) -> Manifest:
@@ -84,6 +91,8 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         raw = json.loads(text)
     except (ValueError, RecursionError) as e:
         raise AutofocusError(where, f"text that is not JSON ({e})", "a JSON object", _EXPORT_AGAIN) from e
+    if isinstance(raw, dict):
+        raw = _OPTIONAL | raw
     table = _table(raw, where, {f.name for f in dataclasses.fields(Manifest)})
     # Kind and format first: a file of the next format deserves to hear that, not which key it has too many.
     if table["kind"] != KIND:
@@ -114,7 +123,8 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         objects=_strings(table, "objects", where), method=_string(table, "method", where),
         config=_mapping(table, "config", where), normalisation=_mapping(table, "normalisation", where),
         dataset_hash=_string(table, "dataset_hash", where), code_version=_string(table, "code_version", where),
-        created=_string(table, "created", where))
+        created=_string(table, "created", where),
+        state_history=_count(table["state_history"], f"{where}: state_history"))
 
 
 def read_manifest(path: str | Path) -> Manifest:

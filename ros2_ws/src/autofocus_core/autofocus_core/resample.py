@@ -1,11 +1,13 @@
 """The one rule by which streams are put together, live and offline alike.
 
 The time of an observation is the header stamp t of an image of the first camera. Every stream contributes
-its last message with header stamp <= t, if that is no older than the stream's timeout.
+its last message with header stamp <= t, if that is no older than the stream's timeout. A policy that sees joint states
+of the past gets, by the same rule, those at t - dt, t - 2 dt and so on.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from autofocus_core.bags import Bag
 
 NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
 #: Images kept for each camera: two seconds at 30 Hz.
 IMAGE_BUFFER = 64
 #: Joint messages kept: four seconds at 500 Hz.
@@ -127,13 +130,40 @@ class StreamBuffer:
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What a policy sees: `images` {camera: uint8 (H, W, 3) RGB}, `state` float64 (A,) rad or m, and when each
-    was taken. `stamp_ns` is the time of the observation."""
+    was taken. `stamp_ns` is the time of the observation. `earlier`: the states before it, as its `StateHistory` asks,
+    the newest first."""
 
     stamp_ns: int
     images: dict[str, np.ndarray]
     image_stamps_ns: dict[str, int]
     state: np.ndarray
     state_stamp_ns: int
+    earlier: tuple[np.ndarray, ...] = ()
+
+    @property
+    def states(self) -> np.ndarray:
+        """float64 (P, A): the state and the earlier ones."""
+        return np.stack([self.state, *self.earlier])
+
+
+@dataclass(frozen=True, slots=True)
+class StateHistory:
+    """Which joint states belong to an observation at t: those at t, t - dt_s, ... , `count` in all."""
+
+    count: int = 1
+    dt_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or (self.count > 1 and self.dt_s <= 0):
+            raise AutofocusError(
+                "state history", f"{self.count} states {self.dt_s:g} s apart", "at least 1, and more than 0 s",
+                "correct the number of joint states and their distance",
+            )
+
+    @property
+    def ages_ns(self) -> tuple[int, ...]:
+        """How long before t the earlier states are."""
+        return tuple(round(k * self.dt_s * NS_PER_S) for k in range(1, self.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +177,9 @@ class Missing:
 class Resampler:
     """Keeps the streams of a robot and puts observations together by the rule at the top of this file."""
 
-    def __init__(self, robot: Robot, cameras: Sequence[str]) -> None:
-        """`cameras`: names of the robot's cameras; the first one's stamps are the times of observation."""
+    def __init__(self, robot: Robot, cameras: Sequence[str], history: StateHistory | None = None) -> None:
+        """`cameras`: names of the robot's cameras; the first one's stamps are the times of observation. `history`: the
+        joint states of an observation (None: the one at its time)."""
         if not cameras:
             raise AutofocusError(
                 f"robot {robot.name}", "no camera", ", ".join(c.name for c in robot.cameras), "name at least one camera"
@@ -158,7 +189,11 @@ class Resampler:
         self.images = {
             name: StreamBuffer(round(robot.camera(name).timeout_ms * NS_PER_MS), IMAGE_BUFFER) for name in self.cameras
         }
-        self.state = StreamBuffer(round(robot.state.timeout_ms * NS_PER_MS), STATE_BUFFER)
+        self.history = history or StateHistory()
+        reach_s = (self.history.count - 1) * self.history.dt_s
+        # Twice the expected number: a stream that is faster than the robot YAML says must not push its past out.
+        kept = STATE_BUFFER + math.ceil(2 * reach_s * robot.state.rate_hz)
+        self.state = StreamBuffer(round(robot.state.timeout_ms * NS_PER_MS), kept)
 
     @property
     def counts(self) -> dict[str, StampCounts]:
@@ -210,7 +245,14 @@ class Resampler:
         state = self.state.latest(t_ns)
         if state is None:
             return Missing(self._reason("state", self.state), t_ns)
-        return Observation(t_ns, images, stamps, state[1], state[0])
+        earlier = []
+        for age_ns in self.history.ages_ns:
+            past = self.state.latest(t_ns - age_ns)
+            if past is None:
+                return Missing(f"state: no message within {self.state.max_age_ns // NS_PER_MS} ms before "
+                               f"{age_ns / NS_PER_S:g} s earlier", t_ns)
+            earlier.append(past[1])
+        return Observation(t_ns, images, stamps, state[1], state[0], tuple(earlier))
 
     def clear(self) -> None:
         """Forget all values: for a reset of the clock or of the robot."""
@@ -226,18 +268,19 @@ class Resampler:
 
 
 def observations(
-    bag: Bag, robot: Robot, cameras: Sequence[str], *, counts: dict[str, StampCounts] | None = None
+    bag: Bag, robot: Robot, cameras: Sequence[str], *, counts: dict[str, StampCounts] | None = None,
+    history: StateHistory | None = None,
 ) -> Iterator[Observation | Missing]:
     """One result for each image of the first camera, by header stamp, from a recording.
 
     Messages go through the Resampler in order of receipt, as live; each image is answered once all streams
     have passed its stamp (or passed it by all timeouts, or the recording ends). An image that arrives after a later
-    one was answered is answered when it comes.
+    one was answered is answered when it comes. `history`: as for the Resampler.
 
     `counts` is given one entry for each camera, by its name, and "state": what was wrong with the stamps, up to date
     at every result and complete after the last.
     """
-    resampler = Resampler(robot, cameras)
+    resampler = Resampler(robot, cameras, history)
     if counts is not None:
         counts.update(resampler.counts)
     names = {robot.camera(name).topic: name for name in cameras}

@@ -12,7 +12,7 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.images import IMAGE, decode_image
 from autofocus_core.joints import decode_joints
 from autofocus_core.messages import stamp_ns
-from autofocus_core.resample import Missing, Observation, Resampler
+from autofocus_core.resample import Missing, Observation, Resampler, StateHistory
 from autofocus_core.schema import Camera, Robot
 
 from autofocus_policy.frozen import FrozenImage, FrozenRule
@@ -31,6 +31,7 @@ class Intake:
     A stamp more than `max_ahead_s` after its receipt means that two clocks are out of step: such a message is not used,
     since its age could not be told, and it would make its stream look settled for what comes until then. `frozen`: when
     a camera that repeats a picture is not believed; None: always believed.
+    `history`: the joint states of an observation.
 
     counts: observations, refused_frames, refused_states, future_stamps, late_frames (older than the camera's timeout on
     arrival), frozen_frames, incomplete (a stream had nothing recent), unsettled (the next observation was due before
@@ -38,8 +39,9 @@ class Intake:
     """
 
     def __init__(self, robot: Robot, cameras: tuple[str, ...], rate_hz: float, *, max_ahead_s: float = MAX_AHEAD_S,
-                 frozen: FrozenRule | None = None) -> None:
+                 frozen: FrozenRule | None = None, history: StateHistory | None = None) -> None:
         self._robot = robot
+        self._history = history
         self._max_ahead_ns = round(max_ahead_s * 1e9)
         radians = [joint.unit == "rad" for joint in robot.all_joints]
         self._frozen = {} if frozen is None else {name: FrozenImage(frozen, radians) for name in cameras}
@@ -53,7 +55,7 @@ class Intake:
 
     def flush(self) -> None:
         """Forget every message, as after a pause or a jump of the clock; counts stay."""
-        self._resampler = Resampler(self._robot, tuple(self._cameras))
+        self._resampler = Resampler(self._robot, tuple(self._cameras), self._history)
         self._encodings: dict[str, str] = {}
         self._refusals: dict[str, str] = {}
         self._newest_ns: dict[str, int] = {}  # stamp, by camera name, and "state"

@@ -55,6 +55,8 @@ class PolicyRunner:
                                  "set the cameras' drivers to one size, record and train again")
         self._frame = sizes.pop()
         self._cameras = tuple(c.name for c in self.manifest.cameras)
+        past, joints = self.manifest.state_history, len(self.manifest.joints)
+        self._states_shape = (past, joints) if past > 1 else (joints,)
         if threads < 1:
             raise AutofocusError("threads", str(threads), "at least 1", "leave it at 1 on a small computer")
         torch.set_num_threads(threads)
@@ -74,7 +76,7 @@ class PolicyRunner:
             raise AutofocusError(f"{self._where}: images", f"{images.dtype} {images.shape[2:]}",
                                  f"uint8 {(*self._frame, 3)}", "give frames of the robot YAML's size")
         # from_numpy refuses to share read-only memory quietly; a frame decoded in place may be read-only.
-        state = torch.as_tensor(np.asarray(observation.state, dtype=np.float32))[None]
+        state = torch.as_tensor(np.asarray(self._states(observation), dtype=np.float32))[None]
         actions, attention = self._forward(torch.from_numpy(images), state)
         return Chunk(stamp_ns=observation.stamp_ns, dt_s=self.manifest.dt_s,
                      positions=actions[0].numpy().astype(np.float64), attention=attention[0].numpy())
@@ -102,6 +104,14 @@ class PolicyRunner:
                                        "finite values")
         return actions, attention
 
+    def _states(self, observation: Observation) -> np.ndarray:
+        """The joint states as the network takes them: (A,), or (P, A) where it sees earlier ones."""
+        states = observation.state if len(self._states_shape) == 1 else observation.states
+        if states.shape != self._states_shape:
+            raise AutofocusError(f"{self._where}: joint states", f"shape {states.shape}", f"{self._states_shape}",
+                                 "observe with StateHistory(manifest.state_history, manifest.dt_s)")
+        return states
+
     def _bad_output(self, got: str, allowed: str) -> AutofocusError:
         return AutofocusError(f"{self._where}: output", got, allowed,
                               "do not run this policy; look at its training log, train and export again")
@@ -113,4 +123,5 @@ class PolicyRunner:
             image = noise.integers(0, 256, (*self._frame, 3), dtype=np.uint8)
             self.act(Observation(stamp_ns=0, images=dict.fromkeys(self._cameras, image),
                                  image_stamps_ns=dict.fromkeys(self._cameras, 0),
-                                 state=np.array(robot.start.pose), state_stamp_ns=0))
+                                 state=np.array(robot.start.pose), state_stamp_ns=0,
+                                 earlier=(np.array(robot.start.pose),) * (self.manifest.state_history - 1)))
