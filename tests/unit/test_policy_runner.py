@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import policy_files as files
 import pytest
+import torch
 from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import ManifestCamera, check_fits
 from autofocus_core.resample import Observation
@@ -99,3 +100,46 @@ def test_every_difference_is_listed():
         check_fits(files.manifest_for(ROBOT, **change), ROBOT)
     for words in ("joints in order", "control_rate_hz", "'camera'", "'wrist'", "640x480", "320x240"):
         assert words in str(e.value)
+
+
+@pytest.mark.parametrize(("device", "words"), [("gpu", "cpu | cuda | cuda:N"), ("cuda:x", "cuda:N"), ("", "cuda:N")])
+def test_an_unknown_device_is_refused(device, words, tmp_path):
+    with pytest.raises(AutofocusError) as e:
+        PolicyRunner(files.write_policy(tmp_path / "p.pt"), ROBOT, device=device)
+    assert words in str(e.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+def test_a_gpu_that_is_not_there_is_refused_with_the_remedy(device, tmp_path):
+    with pytest.raises(AutofocusError) as e:
+        PolicyRunner(files.write_policy(tmp_path / "p.pt"), ROBOT, device=device)
+    assert "sees no GPU" in str(e.value) and "device:=cpu" in e.value.fix
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_answers_as_the_cpu_does(tmp_path):
+    path = files.write_policy(tmp_path / "p.pt")
+    here, there = PolicyRunner(path, ROBOT), PolicyRunner(path, ROBOT, device="cuda")
+    for left in (True, False):
+        mine, theirs = here.act(observation(bright_left=left)), there.act(observation(bright_left=left))
+        np.testing.assert_allclose(mine.positions, theirs.positions, atol=1e-5)
+        np.testing.assert_allclose(mine.attention, theirs.attention, atol=1e-5)
+
+
+def test_one_answer_is_not_changed_by_the_next(tmp_path):
+    """Memory for the inputs is used again; answers have their own."""
+    runner = PolicyRunner(files.write_policy(tmp_path / "p.pt"), ROBOT)
+    first = runner.act(observation())
+    positions, attention = first.positions.copy(), first.attention.copy()
+    runner.act(observation(waist_rad=0.4, bright_left=False))
+    np.testing.assert_array_equal(first.positions, positions)
+    np.testing.assert_array_equal(first.attention, attention)
+
+
+def test_a_frame_that_may_not_be_written_is_seen_as_well(tmp_path):
+    """torch shares no read-only memory: such a frame goes through the runner's own."""
+    runner = PolicyRunner(files.write_policy(tmp_path / "p.pt"), ROBOT)
+    locked = observation()
+    locked.images["camera"].flags.writeable = False
+    np.testing.assert_array_equal(runner.act(locked).positions, runner.act(observation()).positions)

@@ -18,7 +18,7 @@ def to_request(chunk: Chunk, joint_names: tuple[str, ...]) -> JointTrajectory:
         sec, nanosec = divmod(round((k + 1) * chunk.dt_s * 1e9), 1_000_000_000)
         points.append(JointTrajectoryPoint(positions=row.tolist(),
                                            time_from_start=Duration(sec=sec, nanosec=nanosec)))
-    return JointTrajectory(header=Header(stamp=_time(chunk.stamp_ns)), joint_names=list(joint_names), points=points)
+    return JointTrajectory(header=Header(stamp=to_time(chunk.stamp_ns)), joint_names=list(joint_names), points=points)
 
 
 def diagnostics(monitor: Monitor, counts: dict[str, int], ages_ms: dict[str, float], stamp: Time) -> DiagnosticArray:
@@ -33,6 +33,7 @@ def diagnostics(monitor: Monitor, counts: dict[str, int], ages_ms: dict[str, flo
     return DiagnosticArray(header=Header(stamp=stamp), status=[status])
 
 
-def _time(stamp_ns: int) -> Time:
+def to_time(stamp_ns: int) -> Time:
+    """A stamp in ns as a message."""
     sec, nanosec = divmod(stamp_ns, 1_000_000_000)
     return Time(sec=sec, nanosec=nanosec)

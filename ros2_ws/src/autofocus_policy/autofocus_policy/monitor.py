@@ -17,13 +17,15 @@ class Monitor:
 
     latency: header stamp of the observation to the request's publication. period: between publications, without the
     pauses of a hold. inference: the forward pass alone. counts: published, deadline_misses (latency above one control
-    period), bad_output, expired, holds, clock_jumps.
+    period), bad_output, expired (too late, or the clock was set meanwhile), holds, clock_jumps. stalled: whether the
+    ROS clock stands still.
     """
 
     def __init__(self, period_ms: float) -> None:
         self.period_ms = period_ms
         self.latency, self.period, self.inference_ms = Durations(), Durations(), Durations()
         self.counts: Counter[str] = Counter()
+        self.stalled = False
         self._hold: str | None = "no observation yet"
         self._published_ns: int | None = None
         self._bad: tuple[str, float] | None = None

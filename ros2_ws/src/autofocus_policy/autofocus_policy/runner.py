@@ -40,10 +40,10 @@ class PolicyRunner:
 
     manifest: the file's. load_s: how long loading and warming up took. Raises AutofocusError where the file is not
     a policy file, does not fit the robot, or its output has a wrong shape, dtype or value.
-    `threads` sets torch's intra-op threads for the whole process.
+    `threads` sets torch's intra-op threads for the whole process. `device`: cpu, cuda or cuda:N.
     """
 
-    def __init__(self, path: str | Path, robot: Robot, threads: int = 1) -> None:
+    def __init__(self, path: str | Path, robot: Robot, threads: int = 1, device: str = "cpu") -> None:
         started_s = time.perf_counter()
         self._where = f"policy file {path}"
         self.manifest: Manifest = read_manifest(path)
@@ -60,26 +60,46 @@ class PolicyRunner:
         if threads < 1:
             raise AutofocusError("threads", str(threads), "at least 1", "leave it at 1 on a small computer")
         torch.set_num_threads(threads)
+        self.device = _device(device)
         try:
-            self._module = torch.jit.load(str(path), map_location="cpu").eval()
+            self._module = torch.jit.load(str(path), map_location=self.device).eval()
         except (RuntimeError, ValueError, torch.jit.Error) as e:
             raise AutofocusError(self._where, f"torch.jit refuses it: {str(e).splitlines()[0]}",
                                  f"TorchScript that torch {torch.__version__} can load",
                                  "export the policy again with `autofocus export` and this torch") from e
+        self._allocate()
         self._warm_up(robot)
         self.load_s = time.perf_counter() - started_s
 
     def act(self, observation: Observation) -> Chunk:
         """One forward pass. Raises AutofocusError where the output is not what the manifest promises."""
-        images = np.stack([observation.images[name] for name in self._cameras])[None]
-        if images.dtype != np.uint8 or images.shape[2:] != (*self._frame, 3):
-            raise AutofocusError(f"{self._where}: images", f"{images.dtype} {images.shape[2:]}",
-                                 f"uint8 {(*self._frame, 3)}", "give frames of the robot YAML's size")
-        # from_numpy refuses to share read-only memory quietly; a frame decoded in place may be read-only.
-        state = torch.as_tensor(np.asarray(self._states(observation), dtype=np.float32))[None]
-        actions, attention = self._forward(torch.from_numpy(images), state)
+        frames = [observation.images[name] for name in self._cameras]
+        for frame in frames:
+            if frame.dtype != np.uint8 or frame.shape != (*self._frame, 3):
+                raise AutofocusError(f"{self._where}: images", f"{frame.dtype} {frame.shape}",
+                                     f"uint8 {(*self._frame, 3)}", "give frames of the robot YAML's size")
+        np.copyto(self._state.numpy()[0], self._states(observation), casting="same_kind")
+        actions, attention = self._forward(self._to_device(frames), self._state.to(self.device, non_blocking=True))
         return Chunk(stamp_ns=observation.stamp_ns, dt_s=self.manifest.dt_s,
                      positions=actions[0].numpy().astype(np.float64), attention=attention[0].numpy())
+
+    def _allocate(self) -> None:
+        """Memory for the inputs, once: pinned for a GPU, so that the copy to it need not be staged."""
+        pinned = self.device.type == "cuda"
+        shape = (1, len(self._cameras), *self._frame, 3)
+        self._images = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        self._state = torch.empty((1, *self._states_shape), dtype=torch.float32, pin_memory=pinned)
+        self._images_there = self._images.to(self.device) if pinned else self._images
+
+    def _to_device(self, frames: list[np.ndarray]) -> torch.Tensor:
+        """The frames as one tensor (1, N, H, W, 3) where the network is. One frame for the CPU is not copied at all."""
+        if self.device.type == "cpu" and len(frames) == 1 and frames[0].flags.writeable:  # torch shares no other
+            return torch.from_numpy(frames[0])[None, None]
+        for there, frame in zip(self._images.numpy()[0], frames, strict=True):
+            np.copyto(there, frame)
+        if self._images_there is not self._images:
+            self._images_there.copy_(self._images, non_blocking=True)
+        return self._images_there
 
     def _forward(self, images: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         try:
@@ -98,10 +118,11 @@ class PolicyRunner:
         if attention.ndim != 4 or attention.shape[0] != 1 or attention.dtype != torch.float32:
             raise self._bad_output(f"attention {attention.dtype} {tuple(attention.shape)}",
                                    "torch.float32 (1, K, h, w)")
+        actions, attention = actions.cpu(), attention.cpu()  # waits for a GPU, once
         for name, tensor in (("actions", actions), ("attention", attention)):
-            if not bool(torch.isfinite(tensor).all()):
-                raise self._bad_output(f"{name} with {int((~torch.isfinite(tensor)).sum())} values not finite",
-                                       "finite values")
+            finite = np.isfinite(tensor.numpy())
+            if not finite.all():
+                raise self._bad_output(f"{name} with {np.count_nonzero(~finite)} values not finite", "finite values")
         return actions, attention
 
     def _states(self, observation: Observation) -> np.ndarray:
@@ -125,3 +146,21 @@ class PolicyRunner:
                                  image_stamps_ns=dict.fromkeys(self._cameras, 0),
                                  state=np.array(robot.start.pose), state_stamp_ns=0,
                                  earlier=(np.array(robot.start.pose),) * (self.manifest.state_history - 1)))
+
+
+def _device(name: str) -> torch.device:
+    """cpu, cuda or cuda:N as torch knows it; raises AutofocusError where this machine has no such device."""
+    if name == "cpu":
+        return torch.device(name)
+    allowed = "cpu | cuda | cuda:N"
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or not (number.isdecimal() or name == "cuda"):
+        raise AutofocusError("device", repr(name), allowed, "correct the parameter `device`")
+    if not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        raise AutofocusError("device", f"{name!r}, but torch {torch.__version__} ({built}) sees no GPU", allowed,
+                             "set device:=cpu, or install NVIDIA's driver and a CUDA build of torch")
+    if number and int(number) >= torch.cuda.device_count():
+        there = ", ".join(f"cuda:{i}" for i in range(torch.cuda.device_count()))
+        raise AutofocusError("device", repr(name), f"cpu | {there}", "choose one of these")
+    return torch.device(name)
