@@ -138,7 +138,7 @@ def test_one_bad_bag_does_not_stop_the_others_and_the_exit_status_says_so(tmp_pa
     write_bag(tmp_path / "all/good", frames=20)
     write_bag(tmp_path / "all/bad", frames=20)
     (file,) = (tmp_path / "all/bad").glob("*.mcap")
-    file.write_bytes(file.read_bytes()[:-20_000])
+    file.write_bytes(b"not a bag any more" * 1000)
     assert annotate(tmp_path / "all") == 2
     assert annotated(tmp_path / "all/good").valid.all()
     assert not (tmp_path / "all/bad.annotation").exists()

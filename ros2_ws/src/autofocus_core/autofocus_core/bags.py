@@ -17,21 +17,32 @@ from rosbags.typesys import TypesysError
 
 from autofocus_core import messages as standard
 from autofocus_core.bag_metadata import load, qos_profile
+from autofocus_core.bag_storage import STORAGE_SUFFIXES, storage_files
 from autofocus_core.bag_types import store_of
 from autofocus_core.bag_writer import BagWriter
+from autofocus_core.dropped import Dropped
 from autofocus_core.errors import AutofocusError
 from autofocus_core.files_reader import FilesReader
 from autofocus_core.mcap_summary import check_summary
 from autofocus_core.recovered_reader import RecoveredReader
+from autofocus_core.recovered_sqlite import RecoveredSqlite
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError
 else:
     from backports.zstd import ZstdError
 
-__all__ = ["Bag", "BagMessage", "BagWriter", "open_bag", "qos_profile", "storage_files"]
+__all__ = [
+    "STORAGE_SUFFIXES",
+    "Bag",
+    "BagMessage",
+    "BagWriter",
+    "DamagedBagError",
+    "open_bag",
+    "qos_profile",
+    "storage_files",
+]
 
-STORAGE_SUFFIXES = (".mcap", ".db3")
 _METADATA = "metadata.yaml"
 # What the readers of rosbags let through from damaged files, beside their own error.
 _DAMAGE = (
@@ -50,6 +61,10 @@ _DAMAGE = (
 )
 
 
+class DamagedBagError(AutofocusError):
+    """A bag that is not whole: with allow_truncated=True it gives what is."""
+
+
 class BagMessage(NamedTuple):
     """One message as recorded: CDR bytes, receive stamp."""
 
@@ -63,16 +78,24 @@ class Bag:
     """An open recording. Use :func:`open_bag`; close it, or use it as a context manager.
 
     `topics` {name: type}, `counts` {name: messages}, `lossy` (True: read from damaged or unfinished files),
-    `losses` (what is known about each damage: file, byte, times) and `loss` (the same in one line), `start_ns`/
-    `end_ns` receive stamps (0 in a bag without messages), `ros_distro`.
+    `losses` (what is known about each damage: file, byte, times) and `loss` (the same in one line), `dropped` (messages
+    that a reader could not decode and noted there), `start_ns`/`end_ns` receive stamps (0 in a bag without messages),
+    `ros_distro`.
     """
 
-    def __init__(self, path: Path, reader: Reader | FilesReader | RecoveredReader, losses: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reader: Reader | FilesReader | RecoveredReader | RecoveredSqlite,
+        losses: Iterable[str] = (),
+    ) -> None:
         self.path = path
         self._reader = reader
-        self.losses = (*losses, *reader.losses) if isinstance(reader, RecoveredReader) else ()
+        recovered = isinstance(reader, (RecoveredReader, RecoveredSqlite))
+        self.losses = (*losses, *reader.losses) if recovered else ()
         self.lossy = bool(self.losses)
         self.loss = "; ".join(self.losses)
+        self.dropped = Dropped()
         self.topics: dict[str, str] = {}
         self.counts: dict[str, int] = {}
         for connection in reader.connections:
@@ -159,10 +182,20 @@ class Bag:
                 "leave this bag out, or record it again",
             ) from error
 
-    def decoded(self, topics: Iterable[str] | None = None) -> Iterator[tuple[BagMessage, Any]]:
-        """Like :meth:`messages`, each with its deserialised form."""
+    def decoded(
+        self, topics: Iterable[str] | None = None, dropped: Dropped | None = None
+    ) -> Iterator[tuple[BagMessage, Any]]:
+        """Like :meth:`messages`, each with its deserialised form. One that cannot be deserialised raises
+        AutofocusError, or with `dropped` is left out and noted there."""
         for message in self.messages(topics):
-            yield message, self.decode(message.type, message.raw, topic=message.topic, receive_ns=message.receive_ns)
+            try:
+                msg = self.decode(message.type, message.raw, topic=message.topic, receive_ns=message.receive_ns)
+            except AutofocusError as error:
+                if dropped is None:
+                    raise
+                dropped.add(message.topic, message.receive_ns, self.header_ns(message), error)
+                continue
+            yield message, msg
 
     def header_ns(self, message: BagMessage) -> int | None:
         """Header stamp in ns, None for types without a leading Header."""
@@ -184,28 +217,27 @@ class Bag:
 def open_bag(path: str | Path, *, allow_truncated: bool = False) -> Bag:
     """Open a rosbag2 directory or a single .mcap/.db3 file.
 
-    `allow_truncated`: look at every byte first and read what is whole of damaged MCAP files (or of a directory
-    without metadata.yaml); if anything is damaged, the bag has `lossy` set and `losses` says what. Raises
-    AutofocusError for what is missing, empty or damaged.
+    `allow_truncated`: look at every byte first and read what is whole of damaged files (or of a directory
+    without metadata.yaml); if anything is damaged, the bag has `lossy` set and `losses` says what. SQLite has no
+    checksums: cut or broken pages are found, a wrong bit within a message is not. Raises AutofocusError for what is
+    missing or empty, and DamagedBagError for what is damaged.
     """
     path = Path(path)
     files = storage_files(path, allow_empty=allow_truncated)
     complete = path.is_file() or (path / _METADATA).is_file()
     if allow_truncated and any(file.suffix == ".mcap" for file in files):
         return _open_damaged(path, [file for file in files if file.suffix == ".mcap"], complete)
+    if allow_truncated and all(file.suffix == ".db3" for file in files):
+        return _open_damaged_sqlite(path, files, complete)
     if not complete:
-        raise AutofocusError(
+        raise DamagedBagError(
             f"bag {path}",
             "no metadata.yaml (the recording was not finished)",
             "a directory that rosbag2 or the recorder finished",
             f"`autofocus episodes recover`, `ros2 bag reindex {path}`, or read it with allow_truncated=True",
         )
     try:
-        reader = _whole_reader(path)
-        if allow_truncated:  # SQLite has no checksums: at least every message must be there
-            for _ in reader.messages(reader.connections):
-                pass
-        return Bag(path, reader)
+        return Bag(path, _whole_reader(path))
     except _READ_ERRORS as error:
         raise _damaged(path, error) from error
 
@@ -225,6 +257,26 @@ def _open_damaged(path: Path, files: list[Path], complete: bool) -> Bag:
         return Bag(path, recovered)
     recovered.close()
     return Bag(path, reader)
+
+
+def _open_damaged_sqlite(path: Path, files: list[Path], complete: bool) -> Bag:
+    losses = [] if complete else [f"no {_METADATA}: it was not finished"]
+    losses += [f"{file.name}: it is empty" for file in files if not file.stat().st_size]
+    expected, distro = None, ""
+    if complete and path.is_dir():
+        try:
+            document = load((path / _METADATA).read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
+            expected, distro = int(document["message_count"]), str(document.get("ros_distro") or "")
+        except _READ_ERRORS as error:
+            losses.append(f"{_METADATA}: {error}")
+    recovered = RecoveredSqlite([file for file in files if file.stat().st_size], expected, distro)
+    if losses or recovered.losses:
+        return Bag(path, recovered, losses)
+    recovered.close()
+    try:
+        return Bag(path, _whole_reader(path))
+    except _READ_ERRORS as error:
+        raise _damaged(path, error) from error
 
 
 def _whole_reader(path: Path) -> Reader | FilesReader:
@@ -250,46 +302,12 @@ def _whole_reader(path: Path) -> Reader | FilesReader:
     return FilesReader(files, distro)
 
 
-def storage_files(path: Path, *, allow_empty: bool = False) -> list[Path]:
-    """The storage files of a bag; raises AutofocusError where there are none (or, unless allowed, empty ones)."""
-    if not path.exists():
-        raise AutofocusError(
-            f"bag {path}", "does not exist", "a rosbag2 directory, .mcap or .db3 file", "check the path"
-        )
-    if path.is_file():
-        if path.suffix not in STORAGE_SUFFIXES:
-            raise AutofocusError(
-                f"bag {path}",
-                f"a {path.suffix or 'suffixless'} file",
-                ", ".join(STORAGE_SUFFIXES),
-                "give the bag's directory or storage file",
-            )
-        files = [path]
-    else:
-        # Compressed files of `ros2 bag record --compression-mode file` are called NAME.mcap.zstd.
-        names = (file for file in path.iterdir() if any(suffix in file.suffixes for suffix in STORAGE_SUFFIXES))
-        files = sorted(names, key=lambda file: (len(file.name), file.name))
-    if not files:
-        raise AutofocusError(
-            f"bag {path}",
-            "an empty directory" if not any(path.iterdir()) else "no .mcap or .db3 file in it",
-            "a rosbag2 directory with its storage file",
-            "give the directory of an episode, or record one",
-        )
-    empty = [file.name for file in files if file.stat().st_size == 0]
-    if empty and not allow_empty:
-        raise AutofocusError(
-            f"bag {path}", f"{', '.join(empty)} has 0 bytes", "a recording with messages", "delete it and record again"
-        )
-    return files
-
-
-def _damaged(path: Path, error: BaseException) -> AutofocusError:
-    return AutofocusError(
+def _damaged(path: Path, error: BaseException) -> DamagedBagError:
+    return DamagedBagError(
         f"bag {path}",
         f"truncated or damaged: {error}",
         "a complete rosbag2 recording",
-        "read the whole chunks of an MCAP with allow_truncated=True (flagged lossy), or record it again",
+        "read what is whole of it with allow_truncated=True (flagged lossy), or record it again",
     )
 
 

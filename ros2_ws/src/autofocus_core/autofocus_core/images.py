@@ -14,6 +14,7 @@ import numpy as np
 from rosbags.image import ImageError, image_to_cvimage
 
 from autofocus_core.errors import AutofocusError
+from autofocus_core.image_header import image_size_px, jpeg_scans
 from autofocus_core.messages import stamp_ns
 
 if TYPE_CHECKING:
@@ -59,23 +60,43 @@ ENCODINGS = {
 
 _END_MARKS = {b"\xff\xd8": (b"\xff\xd9", "JPEG"), b"\x89P": (b"IEND", "PNG")}
 _END_WINDOW_BYTES = 256  # some cameras pad behind the end mark
+MAX_PIXELS = 1 << 26  # of an image whose size nobody has told: 64 megapixels
+MAX_SCANS = 100  # of a JPEG
 
 
 class ImageDecodeError(AutofocusError):
     """An image message whose pixels cannot be told for certain."""
 
 
-def decode_image(msg: Any, msgtype: str, where: str = "image") -> np.ndarray:
+class ImageSizeError(ImageDecodeError):
+    """An image message of another size than its camera's. `size_px`: (width, height) that it has."""
+
+    def __init__(self, where: str, size_px: tuple[int, int], wanted_px: tuple[int, int]) -> None:
+        width, height = size_px
+        super().__init__(
+            where,
+            f"an image of {width}x{height}",
+            f"{wanted_px[0]}x{wanted_px[1]}, as in the robot YAML",
+            "set the camera driver to this size, or correct the robot YAML",
+        )
+        self.size_px = size_px
+
+
+def decode_image(
+    msg: Any, msgtype: str, where: str = "image", size_px: tuple[int, int] | None = None
+) -> np.ndarray:
     """RGB pixels of an Image or CompressedImage message (rclpy's or rosbags').
 
     Returns uint8 (H, W, 3), contiguous, its own memory. `where` begins the error message. 16-bit encodings
     are scaled by 255/65535 and rounded, as cv_bridge does. Raises ImageDecodeError for an encoding that is
-    no picture, for missing bytes, and for a compressed image that is cut or damaged.
+    no picture, for missing bytes, and for a compressed image that is cut or damaged; before anything is decoded
+    ImageSizeError for one that is not of `size_px` (width, height), and without `size_px` ImageDecodeError for one of
+    more than MAX_PIXELS.
     """
     if msgtype == IMAGE:
-        return _decode_raw(msg, where)
+        return _decode_raw(msg, where, size_px)
     if msgtype == COMPRESSED_IMAGE:
-        return _decode_compressed(msg, where)
+        return _decode_compressed(msg, where, size_px)
     raise ImageDecodeError(
         where, f"type {msgtype}", f"{IMAGE} | {COMPRESSED_IMAGE}", "correct the camera's type in the robot YAML"
     )
@@ -115,7 +136,7 @@ def _encode(suffix: str, pixels: np.ndarray, options: list[int]) -> np.ndarray:
     return data
 
 
-def _decode_raw(msg: Any, where: str) -> np.ndarray:
+def _decode_raw(msg: Any, where: str, size_px: tuple[int, int] | None) -> np.ndarray:
     encoding = ENCODINGS.get(msg.encoding)
     if encoding is None:
         raise ImageDecodeError(
@@ -125,6 +146,8 @@ def _decode_raw(msg: Any, where: str) -> np.ndarray:
             "set the camera driver to a colour encoding such as rgb8",
         )
     height, width = int(msg.height), int(msg.width)
+    if size_px is not None and (width, height) != size_px:
+        raise ImageSizeError(where, (width, height), size_px)
     row_bytes = width * encoding.channels * np.dtype(encoding.dtype).itemsize
     step = int(msg.step)
     data = np.frombuffer(msg.data, np.uint8)
@@ -156,21 +179,16 @@ def _decode_raw(msg: Any, where: str) -> np.ndarray:
         ) from error
 
 
-def _decode_compressed(msg: Any, where: str) -> np.ndarray:
-    data = np.frombuffer(msg.data, np.uint8)
+def _decode_compressed(msg: Any, where: str, size_px: tuple[int, int] | None) -> np.ndarray:
     if "compressedDepth" in msg.format:
         raise ImageDecodeError(
             where, f"format {msg.format!r}", "a colour image (jpeg, png)", "choose the camera's colour topic"
         )
-    mark, name = _END_MARKS.get(data[:2].tobytes(), (b"", ""))
-    if mark not in data[-_END_WINDOW_BYTES:].tobytes():
-        # OpenCV fills the missing part of a cut JPEG with grey and says nothing.
-        raise ImageDecodeError(
-            where, f"a {name} of {data.size} bytes without its end", f"a whole {name}", "leave this recording out"
-        )
+    data = np.frombuffer(msg.data, np.uint8)
+    _check_compressed(data, msg.format, where, size_px)
     try:
         # Colours of a compressed image are those of its file, so there is nothing for cv_bridge to know better.
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise ImageDecodeError(
             where, f"format {msg.format!r}: {error}", "jpeg or png", "check the camera driver"
@@ -179,7 +197,35 @@ def _decode_compressed(msg: Any, where: str) -> np.ndarray:
         raise ImageDecodeError(
             where, f"{data.size} bytes, format {msg.format!r}", "a decodable jpeg or png", "leave this recording out"
         )
-    return np.ascontiguousarray(pixels[..., ::-1])
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _check_compressed(data: np.ndarray, format: str, where: str, size_px: tuple[int, int] | None) -> None:
+    """Raise ImageDecodeError for what is no whole JPEG or PNG of a bearable size."""
+    found = image_size_px(data.data)
+    if found is None:
+        raise ImageDecodeError(
+            where,
+            f"{data.size} bytes, format {format!r}, that do not begin as a JPEG or PNG",
+            "jpeg or png",
+            "set the camera driver or image_transport to jpeg or png",
+        )
+    mark, name = _END_MARKS[data[:2].tobytes()]
+    if mark not in data[-_END_WINDOW_BYTES:].tobytes():
+        # OpenCV fills the missing part of a cut JPEG with grey and says nothing.
+        raise ImageDecodeError(
+            where, f"a {name} of {data.size} bytes without its end", f"a whole {name}", "leave this recording out"
+        )
+    if size_px is not None and found != size_px:
+        raise ImageSizeError(where, found, size_px)
+    if found[0] * found[1] > MAX_PIXELS:
+        raise ImageDecodeError(
+            where, f"a {name} of {found[0]}x{found[1]}", f"at most {MAX_PIXELS} px", "leave this recording out"
+        )
+    if name == "JPEG" and jpeg_scans(data.tobytes()) > MAX_SCANS:
+        raise ImageDecodeError(
+            where, f"a JPEG of more than {MAX_SCANS} scans", "one of a camera", "leave this recording out"
+        )
 
 
 @lru_cache(maxsize=1)

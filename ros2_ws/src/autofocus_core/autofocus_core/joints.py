@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autofocus_core.dropped import Dropped
 from autofocus_core.errors import AutofocusError
 from autofocus_core.messages import stamp_ns
 from autofocus_core.schema import Robot
@@ -76,15 +77,18 @@ def by_name(names: Sequence[str], values: Sequence[float], robot: Robot, what: s
     return _finite(np.array([values[index[name]] for name in robot.joint_names], dtype=np.float64), robot, what)
 
 
-def read_joints(bag: Bag, topic: str, robot: Robot) -> tuple[np.ndarray, np.ndarray]:
+def read_joints(
+    bag: Bag, topic: str, robot: Robot, dropped: Dropped | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """(stamps int64 (N,) ns, positions float64 (N, A)) of a joint topic, sorted by stamp, one for each stamp.
 
     Messages without a stamp take their receive stamp. Of messages with the same stamp the first is kept.
-    Raises AutofocusError naming bag, topic and receive stamp.
+    One that cannot be decoded raises AutofocusError naming bag, topic and receive stamp, or with `dropped` is left out
+    and noted there.
     """
     stamps: list[int] = []
     positions: list[np.ndarray] = []
-    for stamp, receive_ns, values in iter_joints(bag, topic, robot):
+    for stamp, receive_ns, values in iter_joints(bag, topic, robot, dropped):
         stamps.append(receive_ns if stamp is None else stamp)
         positions.append(values)
     if not stamps:
@@ -93,12 +97,17 @@ def read_joints(bag: Bag, topic: str, robot: Robot) -> tuple[np.ndarray, np.ndar
     return unique, np.stack(positions)[first]
 
 
-def iter_joints(bag: Bag, topic: str, robot: Robot) -> Iterator[tuple[int | None, int, np.ndarray]]:
-    """(stamp ns or None, receive stamp ns, positions (A,)) of each message, in order of receipt."""
-    for message, msg in bag.decoded([topic]):
+def iter_joints(
+    bag: Bag, topic: str, robot: Robot, dropped: Dropped | None = None
+) -> Iterator[tuple[int | None, int, np.ndarray]]:
+    """(stamp ns or None, receive stamp ns, positions (A,)) of each message, in order of receipt; see read_joints."""
+    for message, msg in bag.decoded([topic], dropped):
         try:
             stamp, values = decode_joints(msg, message.type, robot)
         except AutofocusError as error:
+            if dropped is not None:
+                dropped.add(topic, message.receive_ns, bag.header_ns(message), error)
+                continue
             where = f"bag {bag.path}: topic {topic}: message received at {message.receive_ns} ns: {error.where}"
             raise AutofocusError(where, error.got, error.allowed, error.fix) from error
         yield stamp, message.receive_ns, values

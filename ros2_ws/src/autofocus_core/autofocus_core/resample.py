@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autofocus_core.dropped import Dropped
 from autofocus_core.errors import AutofocusError
 from autofocus_core.images import decode_image
 from autofocus_core.joints import decode_joints
@@ -268,7 +269,12 @@ class Resampler:
 
 
 def observations(
-    bag: Bag, robot: Robot, cameras: Sequence[str], *, counts: dict[str, StampCounts] | None = None,
+    bag: Bag,
+    robot: Robot,
+    cameras: Sequence[str],
+    *,
+    counts: dict[str, StampCounts] | None = None,
+    dropped: Dropped | None = None,
     history: StateHistory | None = None,
 ) -> Iterator[Observation | Missing]:
     """One result for each image of the first camera, by header stamp, from a recording.
@@ -278,7 +284,8 @@ def observations(
     one was answered is answered when it comes. `history`: as for the Resampler.
 
     `counts` is given one entry for each camera, by its name, and "state": what was wrong with the stamps, up to date
-    at every result and complete after the last.
+    at every result and complete after the last. A message that cannot be decoded raises AutofocusError, or with
+    `dropped` is left out and noted there: an image so left out is not answered, and nothing else moves.
     """
     resampler = Resampler(robot, cameras, history)
     if counts is not None:
@@ -288,19 +295,26 @@ def observations(
     patience_ns = max(s.max_age_ns for s in (resampler.state, *resampler.images.values()))
     waiting: list[int] = []
     newest_ns = 0
-    for message, msg in bag.decoded([robot.state.topic, *names]):
+    for message, msg in bag.decoded([robot.state.topic, *names], dropped):
         camera = names.get(message.topic)
-        if camera is None:
-            stamp, q = decode_joints(msg, message.type, robot)
-            stamp = message.receive_ns if stamp is None else stamp
-            taken = resampler.push_state(stamp, q, message.receive_ns)
-        else:
-            stamp = stamp_ns(msg.header)
-            where = f"bag {bag.path}: topic {message.topic}: stamp {stamp} ns"
-            image = decode_image(msg, message.type, where)
-            taken = resampler.push_image(camera, stamp, image, message.receive_ns)
-            if taken and camera == resampler.cameras[0]:
-                insort(waiting, stamp)
+        try:
+            if camera is None:
+                stamp, q = decode_joints(msg, message.type, robot)
+                stamp = message.receive_ns if stamp is None else stamp
+                taken = resampler.push_state(stamp, q, message.receive_ns)
+            else:
+                stamp = stamp_ns(msg.header)
+                spec = robot.camera(camera)
+                where = f"bag {bag.path}: topic {message.topic}: stamp {stamp} ns"
+                image = decode_image(msg, message.type, where, (spec.width_px, spec.height_px))
+                taken = resampler.push_image(camera, stamp, image, message.receive_ns)
+                if taken and camera == resampler.cameras[0]:
+                    insort(waiting, stamp)
+        except AutofocusError as error:
+            if dropped is None:
+                raise
+            dropped.add(message.topic, message.receive_ns, bag.header_ns(message), error)
+            continue
         if taken:
             newest_ns = max(newest_ns, stamp)
         while waiting and (resampler.settled(waiting[0]) or newest_ns - waiting[0] > patience_ns):

@@ -17,6 +17,7 @@ from saliency_server.values import TrackResult
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 FINGER_HALF_M = 0.012  # half the size of a fingertip about its link's origin
 HAND_HALF_M = 0.03  # the same about the tool, where the model has no fingers that move
+DISTORTIONS = (0, 4, 5, 8, 12, 14)  # numbers of coefficients that OpenCV knows
 NEAREST_M = 0.02  # what is nearer to the camera than this, or behind it, is not in the image
 MAX_AWAY_S = 0.2  # frames farther than this from any joint state have no gripper
 
@@ -32,9 +33,11 @@ class Lens:
 def lens_of(bag: Bag, camera: Camera) -> Lens | None:
     """From the recording's first CameraInfo of this image size, else from the robot YAML; None where neither is."""
     if bag.topics.get(camera.info_topic) == CAMERA_INFO:
-        for _, info in bag.decoded([camera.info_topic]):
+        for _, info in bag.decoded([camera.info_topic], bag.dropped):
             matrix = np.array(info.k, dtype=np.float64).reshape(3, 3)
-            if (info.width, info.height) == (camera.width_px, camera.height_px) and matrix[0, 0] > 0:
+            fits = (info.width, info.height) == (camera.width_px, camera.height_px) and matrix[0, 0] > 0
+            known = len(info.d) in DISTORTIONS and np.isfinite(info.d).all() and np.isfinite(matrix).all()
+            if fits and known:
                 return Lens(matrix, np.array(info.d, dtype=np.float64))
             break
     if camera.intrinsics is None:

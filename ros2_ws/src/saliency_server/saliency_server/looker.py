@@ -42,7 +42,7 @@ class BagLooker:
 
     def __init__(
         self, bag: Bag, camera: Camera, detector: Detector, objects: Sequence[ObjectPhrase], batch: int, every: bool,
-        on_frame: Callable[[int], None] = lambda done: None, dropped: Dropped | None = None,
+        on_frame: Callable[[int], None] = lambda done: None,
     ) -> None:
         self._bag, self._camera, self._detector, self._batch = bag, camera, detector, batch
         self._objects = tuple(objects)

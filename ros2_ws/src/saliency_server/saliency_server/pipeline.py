@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import autofocus_core
-from autofocus_core.annotation import Annotation, MapStyle
-from autofocus_core.bags import Bag, open_bag
+from autofocus_core.annotation import Annotation, CameraAnnotation, MapStyle
+from autofocus_core.bags import Bag
 from autofocus_core.episode import content_hash
 from autofocus_core.schema import Robot, Task
 
@@ -27,6 +27,7 @@ from saliency_server.frames import check_image_topic, read_joints
 from saliency_server.motion import Motion, read_motion
 from saliency_server.options import Options, Stages
 from saliency_server.prepare import Prepared, prepare, question_record, read_scene, sheet_images
+from saliency_server.recording import losses_record, read_recording
 from saliency_server.values import Description, Selection
 from saliency_server.views import Episode
 
@@ -56,7 +57,7 @@ def annotate_episode(
     prepared: the task's description (see `prepare_task`); without it the episode is described by itself. tell: hears
     how far it is. Nothing is written: `autofocus_core.annotation.write_annotation` does that. Frames about which the
     pipeline is not sure are not valid and say why; questions without an answer are listed under `unanswered` in the
-    provenance.
+    provenance. Of a damaged recording what is whole is annotated, and `recording` in the provenance says what is not.
     Raises AutofocusError for an unreadable bag, a missing image topic, an unknown backend, an object that the detector
     cannot look for, and a bag of which no image can be read.
     """
@@ -65,34 +66,8 @@ def annotate_episode(
     course = Course(tell)
     stages = Stages.of(options)
     asker = stages.asker()
-    course.begin("describe")
-    with open_bag(path) as bag:
-        for name in task.cameras:
-            check_image_topic(bag, robot.camera(name))
-        described = _describe(bag, path, robot, task, stages, asker, prepared)
-        stages.detector.prepare(described.description.objects)
-        course.done("describe")
-        joints_ns, joints = read_joints(bag, robot)
-        course.begin("detect", sum(bag.counts[robot.camera(name).topic] for name in task.cameras))
-        views, grippers = [], []
-        for name in task.cameras:
-            camera = robot.camera(name)
-            view, gripper = open_view(
-                bag, robot, camera, described.description, stages, options, joints_ns, joints, course
-            )
-            views.append(view)
-            grippers.append(gripper)
-        lead = views[0]
-        motion = read_motion(lead.looker.stamps_s, (joints_ns - lead.stamps_ns[0]) * 1e-9, joints, robot)
-        episode = Episode(task, described.description, tuple(views), motion)
-        course.begin("filter")
-        selections = _select(episode, stages, asker, described.problem)
-        course.done("filter")
-        course.begin("masks")
-        cameras = [
-            camera_annotation(view, chosen, stages.masks) for view, chosen in zip(views, selections, strict=True)
-        ]
-        course.done("masks")
+    seen = read_recording(path, lambda bag: _look(bag, path, robot, task, stages, options, asker, prepared, course))
+    described, views, selections, cameras = seen.described, seen.episode.cameras, seen.selections, seen.cameras
     asked = [] if asker is None else asker.asked
     notes = {
         view.camera.name: {
@@ -103,14 +78,14 @@ def annotate_episode(
             "choices": list(chosen.notes),
             "coverage": {thing.name: round(float(thing.valid.mean()), 4) for thing in camera.objects},
         }
-        for view, gripper, chosen, camera in zip(views, grippers, selections, cameras, strict=True)
+        for view, gripper, chosen, camera in zip(views, seen.grippers, selections, cameras, strict=True)
     }
     return Annotation(
         episode=path.name,
         episode_hash=content_hash(path),
         task=task.name,
         instruction=task.instruction,
-        cameras=tuple(cameras),
+        cameras=cameras,
         provenance={
             "content_key": content_key(path, robot, task, options, prepared),
             "code": code_version(),
@@ -120,7 +95,8 @@ def annotate_episode(
             "unanswered": [question.problem for question in asked if question.problem],
             "description": described.record(),
             "questions": [question_record(question) for question in asked],
-            "motion": _motion_record(motion),
+            "motion": _motion_record(seen.episode.motion),
+            "recording": seen.recording,
             "cameras": notes,
         },
         maps=MapStyle(options.map, options.alpha),
@@ -136,6 +112,49 @@ def annotate_episode(
             "cost": sum(question.cost for question in asked),
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen in a recording, camera by camera in the task's order; recording: what is wrong with it."""
+
+    described: _Described
+    episode: Episode
+    grippers: tuple[str, ...]
+    selections: list[Selection]
+    cameras: tuple[CameraAnnotation, ...]
+    recording: dict[str, Any]
+
+
+def _look(
+    bag: Bag, path: Path, robot: Robot, task: Task, stages: Stages, options: Options, asker: Asker | None,
+    prepared: Prepared | None, course: Course,
+) -> _Seen:
+    """Everything that needs the recording's messages."""
+    course.begin("describe")
+    for name in task.cameras:
+        check_image_topic(bag, robot.camera(name))
+    described = _describe(bag, path, robot, task, stages, asker, prepared)
+    stages.detector.prepare(described.description.objects)
+    course.done("describe")
+    joints_ns, joints = read_joints(bag, robot)
+    course.begin("detect", sum(bag.counts[robot.camera(name).topic] for name in task.cameras))
+    views, grippers = [], []
+    for name in task.cameras:
+        camera = robot.camera(name)
+        view, gripper = open_view(bag, robot, camera, described.description, stages, options, joints_ns, joints, course)
+        views.append(view)
+        grippers.append(gripper)
+    lead = views[0]
+    motion = read_motion(lead.looker.stamps_s, (joints_ns - lead.stamps_ns[0]) * 1e-9, joints, robot)
+    episode = Episode(task, described.description, tuple(views), motion)
+    course.begin("filter")
+    selections = _select(episode, stages, asker, described.problem)
+    course.done("filter")
+    course.begin("masks")
+    cameras = [camera_annotation(view, chosen, stages.masks) for view, chosen in zip(views, selections, strict=True)]
+    course.done("masks")
+    return _Seen(described, episode, tuple(grippers), selections, tuple(cameras), losses_record(bag))
 
 
 def content_key(
@@ -166,7 +185,8 @@ NOT_IN_ANNOTATIONS = (
 )  # fmt: skip
 #: Parts of autofocus_core that make pixels, positions and the annotation's own bytes.
 CORE_IN_ANNOTATIONS = (
-    "annotation.py", "annotation_bag.py", "images.py", "joints.py", "kinematics.py", "masks.py", "saliency.py",
+    "annotation.py", "annotation_bag.py", "image_header.py", "images.py", "joints.py", "kinematics.py", "masks.py",
+    "saliency.py",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from autofocus_core.bags import Bag, open_bag
+from autofocus_core.bags import Bag
 from autofocus_core.episode import content_hash
 from autofocus_core.errors import AutofocusError
 from autofocus_core.files import write_atomic
@@ -24,6 +24,7 @@ from saliency_server.backends import Describer
 from saliency_server.frames import Frame, check_image_topic, read_joints, sample_frames
 from saliency_server.motion import read_motion
 from saliency_server.phrases import parse_phrase
+from saliency_server.recording import read_recording
 from saliency_server.values import Description, Scene
 
 FOLDER = Path(".autofocus/descriptions")
@@ -99,8 +100,7 @@ def prepare(paths: Sequence[Path], robot: Robot, task: Task, describer: Describe
         problem: AutofocusError | None = None
         for path in paths:
             try:
-                with open_bag(path) as bag:
-                    scene = read_scene(bag, robot, task, describer.frames_wanted)
+                scene = read_recording(path, lambda bag: read_scene(bag, robot, task, describer.frames_wanted))
                 source = content_hash(path)
             except AutofocusError as error:  # the first bag of a folder may be a bad one: it fails by itself later
                 problem = problem or error
