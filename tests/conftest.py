@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,17 +31,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def figures(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Path]:
-    """The folder for measured figures: a test run leaves the checkout as it was, unless it is asked to record."""
-    if os.environ.get(RECORD) == "1" or os.environ.get("AUTOFOCUS_RESULTS"):
-        yield results.results_dir()
-        return
-    folder = tmp_path_factory.mktemp("results")
-    os.environ["AUTOFOCUS_RESULTS"] = str(folder)
-    pytestconfig.stash[FIGURES] = folder
-    yield folder
-    del os.environ["AUTOFOCUS_RESULTS"]
+def pytest_configure(config: pytest.Config) -> None:
+    """The folder for measured figures: a test run leaves the checkout as it was, unless it is asked to record.
+
+    In the environment, so that worker processes and the programs that tests start write to the same one.
+    """
+    if os.environ.get(RECORD) == "1":
+        os.environ["AUTOFOCUS_RESULTS"] = str(results.results_dir())
+    elif "AUTOFOCUS_RESULTS" not in os.environ:
+        config.stash[FIGURES] = Path(tempfile.mkdtemp(prefix="autofocus-figures-"))
+        os.environ["AUTOFOCUS_RESULTS"] = str(config.stash[FIGURES])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    folder = config.stash.get(FIGURES, None)
+    if folder is not None:
+        del os.environ["AUTOFOCUS_RESULTS"]
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 FIGURES = pytest.StashKey[Path]()

@@ -5,7 +5,14 @@ cd "$(dirname "$0")/.."
 started=$SECONDS
 echo "tests: unit and parity (no ROS), over real ROS 2 between processes, faults, and the whole way end to end"
 status=0
-# The quick ones first: when they fail, the rest says little.
-.venv/bin/python -m pytest tests/test_boundaries.py tests/unit tests/parity tests/ros tests/faults tests/e2e "$@" || status=$?
+# The quick ones first: when they fail, the rest says little. They compute, so they share the cores; what runs over ROS
+# is about time, so it runs alone.
+quick="tests/test_boundaries.py tests/unit tests/parity" slow="tests/ros tests/faults tests/e2e"
+if [ $# -eq 0 ]; then
+  .venv/bin/python -m pytest -n 2 $quick || status=$?
+  .venv/bin/python -m pytest $slow || status=$?
+else
+  .venv/bin/python -m pytest $quick $slow "$@" || status=$?
+fi
 echo "tests: $((SECONDS - started)) s"
 exit $status

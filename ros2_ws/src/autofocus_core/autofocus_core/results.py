@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from autofocus_core.errors import AutofocusError
@@ -42,13 +44,25 @@ def record(
     row = dict(
         zip(ROW_KEYS, (name, value, unit, target, bool(ok), command, _commit(path.parent), _today()), strict=True)
     )
-    kept = [old for old in rows(part, path.parent) if old["name"] != name]
-    kept = sorted([*kept, row], key=lambda r: r["name"])
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as file:
-        file.write(json.dumps(kept, indent=1) + "\n")
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    with _alone(path.parent):
+        kept = [old for old in rows(part, path.parent) if old["name"] != name]
+        kept = sorted([*kept, row], key=lambda r: r["name"])
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp") as file:
+            file.write(json.dumps(kept, indent=1) + "\n")
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
     return row
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Of two processes that record at a time neither loses the other's row."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def rows(part: str, folder: Path | None = None) -> list[dict]:
