@@ -1,24 +1,39 @@
 """`autofocus evaluate` on bags written here: figures known beforehand, and inputs that do not fit."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import policy_files as files
 import pytest
+import torch
 from autofocus_core import messages
+from autofocus_core.annotation import Annotation, CameraAnnotation, ObjectTrack, write_annotation
 from autofocus_core.bag_writer import BagWriter
+from autofocus_core.episode import content_hash
 from autofocus_core.errors import AutofocusError
-from autofocus_policy.offline import interpolate, main
+from autofocus_core.manifest import ManifestCamera
+from autofocus_policy.evaluation import short_names
+from autofocus_policy.offline import interpolate, main, split_paths
 
 ROBOT = files.SIM_ROBOT
 T0 = 1_700_000_000 * 10**9
 MS = 1_000_000
 
 
-def write_bag(path, seconds=3.0, error_rad=0.0, action_s=None):
+class Stays(torch.nn.Module):
+    """Stays where the arm is, and says nothing of where it looks."""
+
+    def forward(self, images: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return state[:, None].expand(-1, 8, -1).clone(), torch.zeros(1, 1, 4, 4)
+
+
+def write_bag(path, seconds=3.0, error_rad=0.0, action_s=None, action_topic=True):
     """An arm that follows what policy_files.Sees answers to a picture bright on its left, but for `error_rad`.
 
-    Sees asks for 0.02 more a step from the state on: an action that rises by 0.2 a second, as the state does.
+    Sees asks for 0.02 more a step from the state on: an action that rises by 0.2 a second, as the state does. A byte of
+    each picture counts, as a real camera's noise would: equal pictures of an arm that moves are not believed.
     """
     header, time, image, state = (messages.message_class(t) for t in (
         "std_msgs/msg/Header", "builtin_interfaces/msg/Time", "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"))
@@ -38,8 +53,12 @@ def write_bag(path, seconds=3.0, error_rad=0.0, action_s=None):
     events += [(T0 + k * 33_333_333 // 10**7 * 10**7, ROBOT.cameras[0]) for k in range(int(seconds * 30))]
     with BagWriter(path) as writer:
         for stream in (ROBOT.state, ROBOT.action, ROBOT.cameras[0]):
-            writer.add_topic(stream.topic, stream.type)
+            if stream is not ROBOT.action or action_topic:
+                writer.add_topic(stream.topic, stream.type)
         for stamp, stream in sorted(events, key=lambda e: e[0]):
+            if stream is ROBOT.action and not action_topic:
+                continue
+            pixels[120, 160, 0] = (stamp - T0) // (33 * MS) % 250
             msg = (image(header=stamped(stamp), height=240, width=320, encoding="rgb8", is_bigendian=0, step=960,
                          data=pixels.reshape(-1)) if stream is ROBOT.cameras[0]
                    else joints(stamp, error_rad if stream is ROBOT.action else 0.0))
@@ -47,11 +66,28 @@ def write_bag(path, seconds=3.0, error_rad=0.0, action_s=None):
     return path
 
 
-def evaluate(tmp_path, *episodes, policy=None):
+def annotate(bag, box=(40.0, 60.0, 80.0, 100.0), valid=True):
+    """Every picture of the bag has a red cube there, in the bright half."""
+    stamps = np.array([T0 + k * 33_333_333 // 10**7 * 10**7 for k in range(90)])
+    n = len(stamps)
+    cube = ObjectTrack("red cube", "target", np.tile(np.float32(box), (n, 1)), np.ones(n, np.float32),
+                       np.full(n, valid), ("" if valid else "ambiguous",) * n)
+    camera = CameraAnnotation("camera", 320, 240, stamps, (cube,), np.full(n, valid), cube.reason)
+    write_annotation(Annotation(bag.name, content_hash(bag), "lift", "lift it", (camera,)), bag)
+
+
+def evaluate(tmp_path, *paths, policy=None, options=()):
     policy = files.write_policy(tmp_path / "p.pt") if policy is None else policy
     out = tmp_path / "out.json"
-    code = main([str(policy), *map(str, episodes), "--robot", str(files.SIM_ROBOT_YAML), "--json", str(out)])
+    code = main([str(policy), *map(str, paths), "--robot", str(files.SIM_ROBOT_YAML), "--json", str(out), *options])
     return code, json.loads(out.read_text())
+
+
+def timeless(summary):
+    """Without what a clock measured."""
+    if "policies" in summary:
+        return {"policies": [timeless(each) for each in summary["policies"]]}
+    return {key: value for key, value in summary.items() if key != "latency_ms"}
 
 
 @pytest.mark.parametrize("error_rad", [0.0, 0.05])
@@ -67,8 +103,10 @@ def test_known_errors(error_rad, tmp_path, capsys):
 def test_it_is_deterministic_and_takes_folders(tmp_path):
     episodes = tmp_path / "episodes"
     write_bag(episodes / "a"), write_bag(episodes / "b", error_rad=0.02)
+    annotate(episodes / "a")
     first, second = evaluate(tmp_path, episodes)[1], evaluate(tmp_path, episodes)[1]
-    assert first == second and len(first["episodes"]) == 2
+    assert timeless(first) == timeless(second) and len(first["episodes"]) == 2
+    assert first["covering"]["frames"] and first["attention"]["observations"] in (29, 30)
     np.testing.assert_allclose(first["mean_error"], [0.01] * 6, atol=1e-6)
 
 
@@ -80,12 +118,110 @@ def test_what_has_no_action_is_not_compared(tmp_path):
 def test_bad_inputs(tmp_path):
     bag = write_bag(tmp_path / "bag", seconds=0.5)
     (tmp_path / "empty").mkdir()
-    for episode, policy, words in ((tmp_path / "empty", None, "empty"), (tmp_path / "none", None, "none"),
-                                   (bag, tmp_path / "none.pt", "none.pt"),
-                                   (write_bag(tmp_path / "no_action", action_s=0.0), None, "/teleop/intent")):
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(files.write_policy(tmp_path / "whole.pt").read_bytes()[:-200])
+    eyes = dataclasses.replace(files.manifest_for(ROBOT), cameras=(ManifestCamera("wrist", 320, 240),))
+    wrist = files.write_policy(tmp_path / "wrist.pt", manifest=eyes)
+    other = dataclasses.replace(files.manifest_for(ROBOT), joints=("a", *ROBOT.joint_names[1:]))
+    arm = files.write_policy(tmp_path / "arm.pt", manifest=other)
+    for paths, policy, words in (([tmp_path / "empty"], None, "empty"), ([tmp_path / "none"], None, "none"),
+                                 ([bag], tmp_path / "none.pt", "none.pt"), ([bag], broken, "copy it again"),
+                                 ([bag], wrist, "camera 'wrist'"), ([bag], arm, "joints in order"),
+                                 ([bag, broken], None, "copy it again"), ([], None, "no episodes"),
+                                 ([tmp_path / "p.pt", bag], None, "twice")):
         with pytest.raises(AutofocusError) as e:
-            evaluate(tmp_path, episode, policy=policy)
+            evaluate(tmp_path, *paths, policy=policy)
         assert words in str(e.value) and e.value.fix
+    with pytest.raises(AutofocusError, match="--no-report"):
+        evaluate(tmp_path, bag, options=("--report", str(bag / "metadata.yaml/report.html")))
+
+
+@pytest.mark.parametrize(("lacks", "words"), [({"action_s": 0.0}, "no message on /teleop/intent"),
+                                              ({"action_topic": False}, "no topic /teleop/intent")])
+def test_without_the_operators_action_it_says_what_it_can(lacks, words, tmp_path, capsys):
+    bag = write_bag(tmp_path / "bag", **lacks)
+    annotate(bag)
+    code, summary = evaluate(tmp_path, bag)
+    assert code == 0 and summary["relative_error"] is None and summary["mean_error"] == [None] * 6
+    assert summary["compared"] == 0 and summary["covering"]["frames"] == 4 and summary["latency_ms"]["p50"] > 0
+    assert words in str(summary["without"]) and words in capsys.readouterr().out
+    page = (tmp_path / "p.evaluation.html").read_text()
+    assert words in page and "errors are not known" in page
+
+
+def test_without_an_annotation_it_says_what_is_left_out(tmp_path, capsys):
+    bag = write_bag(tmp_path / "bag")
+    _, summary = evaluate(tmp_path, bag)
+    assert summary["attention"] is None and summary["covering"] is None and summary["relative_error"] < 1e-4
+    assert "autofocus annotate" in capsys.readouterr().out and "autofocus annotate" in str(summary["without"])
+    # An annotation of other bytes is none, and that it is there is said.
+    annotate(bag)
+    again = write_bag(tmp_path / "again", error_rad=0.1)
+    shutil.copytree(tmp_path / "bag.annotation", tmp_path / "again.annotation")
+    _, summary = evaluate(tmp_path, again)
+    assert summary["covering"] is None and "another recording" in str(summary["without"])
+
+
+def test_what_moves_the_action_is_found(tmp_path):
+    """Sees weighs left against right: to cover a box in the bright left half with black changes it, and the colour
+    around it changes nothing. So the scan, which paints with the colours around, finds nothing but the edge."""
+    bag = write_bag(tmp_path / "bag")
+    annotate(bag, box=(130.0, 60.0, 190.0, 100.0))  # across the edge
+    _, summary = evaluate(tmp_path, bag)
+    cube = summary["covering"]["things"]["red cube"]
+    assert cube["kind"] == "object" and cube["frames"] == 4
+    assert cube["change"] > 0 and cube["background"] < 0.5 * cube["change"]
+    share = summary["attention"]
+    assert 0 < share["share_by_chance"] < 0.2 and abs(share["share_on_objects"] - share["share_by_chance"]) < 0.1
+
+
+def test_several_policies_in_one_report_that_needs_nothing_else(tmp_path):
+    bag = write_bag(tmp_path / "<b>bag & co")
+    annotate(bag)
+    (tmp_path / "x").mkdir()
+    second = files.write_policy(tmp_path / "x/p.pt", Stays())
+    _, summary = evaluate(tmp_path, second, bag, options=("--report", str(tmp_path / "r.html"), "--frames", "2"))
+    names = [each["name"] for each in summary["policies"]]
+    assert names == [f"{tmp_path.name}/p", "x/p"]
+    assert summary["policies"][1]["attention"] is None  # a map of zeros is none
+    assert summary["policies"][1]["relative_error"] == pytest.approx(1.0)
+    page = (tmp_path / "r.html").read_text()
+    assert "<b>bag" not in page and "&lt;b&gt;bag &amp; co" in page
+    for word in ("http:", "https:", "<script", "src=\"/", "url("):
+        assert word not in page.replace("http://www.w3.org/2000/svg", ""), word
+    assert page.count("<svg") >= 10 and page.count("data:image/jpeg;base64,") >= 4 and names[0] in page
+    assert "prefers-color-scheme: dark" in page and not (tmp_path / "p.evaluation.html").exists()
+
+
+def test_a_rollout_follows_the_policys_own_answers(tmp_path):
+    """Sees asks for 0.2 rad a second from where it is: a roll-out goes exactly as the operator did. One that is told
+    that the operator was 0.05 rad elsewhere is off by that all the way."""
+    for error_rad in (0.0, 0.05):
+        _, summary = evaluate(tmp_path, write_bag(tmp_path / f"bag{error_rad}", error_rad=error_rad))
+        drift = summary["drift"]
+        assert drift["rollouts"] == 1 and drift["elapsed_s"][-1] >= 2.5
+        arm = np.array(drift["mean"])[:, :5]  # the gripper's travel ends soon, and so does what is asked of it
+        np.testing.assert_allclose(arm, np.full_like(arm, error_rad), atol=1e-6)
+        assert drift["standing_still"][-1][0] > 0.4
+    _, summary = evaluate(tmp_path, tmp_path / "bag0.05", options=("--rollout-s", "1.0"))
+    assert summary["drift"]["rollouts"] == 3 and summary["drift"]["elapsed_s"][-1] == 1.0
+
+
+def test_blending_is_evaluated_as_it_would_be_sent(tmp_path):
+    bag = write_bag(tmp_path / "bag")
+    plain, blended = (evaluate(tmp_path, bag, options=("--blending", mode))[1] for mode in ("none", "ensemble"))
+    assert timeless(plain) != timeless(blended)
+    np.testing.assert_allclose(blended["mean_error"], 0.0, atol=2e-3)
+
+
+def test_paths_are_told_apart(tmp_path):
+    a, b = (files.write_policy(tmp_path / name) for name in ("a.pt", "b.torchscript"))
+    bag = write_bag(tmp_path / "bag", seconds=0.2)
+    (tmp_path / "single.mcap").touch()
+    assert split_paths([a, b, bag, tmp_path / "single.mcap", tmp_path / "no"]) == (
+        [a, b], [bag, tmp_path / "single.mcap", tmp_path / "no"])
+    names = short_names([tmp_path / "x/one/policy.pt", tmp_path / "x/two/policy.pt"])
+    assert list(names) == ["one/policy", "two/policy"]
 
 
 def test_interpolation_does_not_cross_gaps_nor_ends():

@@ -1,162 +1,113 @@
-"""`autofocus evaluate`: what a policy would have asked for in recorded episodes, against what the operator did.
+"""`autofocus evaluate`: what policies would have asked for in recorded episodes, against what the operator did.
 
-Lockstep and deterministic: the messages of the bag pass, in order of receipt, through the same intake and runner as
-in the running node; no clock is involved. A small error does not promise success, a large one promises failure.
+Lockstep and deterministic: no clock and no ROS graph is involved, two runs give the same figures (but for the latency).
+A small error does not promise success, a large one promises failure.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import warnings
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from autofocus_core.bags import Bag
 from autofocus_core.episode import Episode, list_episodes
 from autofocus_core.errors import AutofocusError
-from autofocus_core.joints import read_joints
-from autofocus_core.messages import stamp_ns
-from autofocus_core.resample import Observation
 from autofocus_core.schema import Robot, load_robot
 
-from autofocus_policy.intake import Intake
+from autofocus_policy.ensemble import ACT_COEFFICIENT, MODES, Blending
+from autofocus_policy.evaluation import FRAMES, evaluate, left_out, overview, to_json
+from autofocus_policy.figures import summarise, table
+from autofocus_policy.lockstep import ROLLOUT_S, Trace, interpolate, trace
+from autofocus_policy.report import build
 from autofocus_policy.runner import PolicyRunner
 
+__all__ = ["evaluate_episode", "interpolate", "main", "summarise", "table"]
 
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """Absolute errors of one or more episodes, NaN where the recording has no action at that time.
+RECORDINGS = (".mcap", ".db3")
+REPORT_SUFFIX = ".evaluation.html"
 
-    policy: (N, H, A) float64, |predicted - recorded|, rad or m; still: the same for a policy that stays where the arm
-    is, as a yardstick. counts: what the intake refused or left out, over all episodes.
+
+def evaluate_episode(episode: Episode, runner: PolicyRunner, robot: Robot) -> Trace:
+    """The trace of one episode; raises AutofocusError where it gives no observation."""
+    return trace(episode, runner, robot)
+
+
+def split_paths(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """(policies, episodes): the first and every other file that is no recording is a policy.
+
+    Raises AutofocusError where no episodes are left.
     """
+    def is_policy(path: Path) -> bool:
+        return path.suffix == ".pt" or (path.is_file() and path.suffix not in RECORDINGS)
 
-    policy: np.ndarray
-    still: np.ndarray
-    counts: Counter[str]
-
-
-def observations(bag: Bag, robot: Robot, intake: Intake, cameras: Sequence[str]) -> Iterator[Observation]:
-    """The observations that the running node would have made of these messages."""
-    names = {robot.camera(name).topic: name for name in cameras}
-    for message, msg in bag.decoded([robot.state.topic, *names]):
-        if message.topic == robot.state.topic:
-            found = intake.state(msg)
-        else:
-            found = intake.image(names[message.topic], msg, now_ns=stamp_ns(msg.header))
-        if found is not None:
-            yield found
-
-
-def evaluate_episode(episode: Episode, runner: PolicyRunner, robot: Robot) -> Errors:
-    """Errors (N, H, A) of one episode; raises AutofocusError where it gives no observation or has no action."""
-    manifest = runner.manifest
-    cameras = tuple(c.name for c in manifest.cameras)
-    intake = Intake(robot, cameras, manifest.control_rate_hz)
-    with episode.open() as bag:
-        action_ns, actions = read_joints(bag, robot.action.topic, robot)
-        if len(action_ns) == 0:
-            raise AutofocusError(f"episode {episode.path}", f"no message on {robot.action.topic}", "a recorded action",
-                                 "correct action.topic in the robot YAML, or leave this episode out")
-        predicted, recorded, states = [], [], []
-        steps_ns = np.round(np.arange(1, manifest.horizon + 1) * manifest.dt_s * 1e9).astype(np.int64)
-        for observation in observations(bag, robot, intake, cameras):
-            predicted.append(runner.act(observation).positions)
-            recorded.append(interpolate(action_ns, actions, observation.stamp_ns + steps_ns, robot.action.timeout_ms))
-            states.append(observation.state)
-    if not predicted:
-        raise AutofocusError(f"episode {episode.path}", intake.hold_reason(0) or "no image with a joint state after it",
-                             "images and joint states that belong together", "leave this episode out, or check its "
-                             "streams with `autofocus episodes`")
-    target = np.stack(recorded)
-    return Errors(np.abs(np.stack(predicted) - target), np.abs(np.stack(states)[:, None] - target), intake.counts)
-
-
-def interpolate(stamps_ns: np.ndarray, values: np.ndarray, at_ns: np.ndarray, timeout_ms: float) -> np.ndarray:
-    """Rows (T, A) of `values` (N, A) at `at_ns` (T,), linear; NaN outside the stamps and in gaps above the timeout."""
-    after = np.searchsorted(stamps_ns, at_ns, side="left")
-    inside = (at_ns >= stamps_ns[0]) & (at_ns <= stamps_ns[-1])
-    after = np.clip(after, 1 if len(stamps_ns) > 1 else 0, len(stamps_ns) - 1)
-    gap_ns = stamps_ns[after] - stamps_ns[np.maximum(after - 1, 0)]
-    base_ns = stamps_ns[0]  # float64 holds differences of stamps exactly, stamps not
-    seconds = [np.interp((at_ns - base_ns).astype(float), (stamps_ns - base_ns).astype(float), column)
-               for column in values.T]
-    return np.where((inside & (gap_ns <= timeout_ms * 1e6))[:, None], np.stack(seconds, axis=1), np.nan)
-
-
-def summarise(errors: dict[str, Errors], robot: Robot, runner: PolicyRunner) -> dict[str, object]:
-    """Means over all episodes and per episode, ready for JSON; a mean over nothing is None."""
-    policy = np.concatenate([e.policy for e in errors.values()])
-    still = np.concatenate([e.still for e in errors.values()])
-    counts = sum((e.counts for e in errors.values()), Counter())
-    return {
-        "method": runner.manifest.method,
-        "joints": list(robot.joint_names), "units": [j.unit for j in robot.all_joints],
-        "dt_s": runner.manifest.dt_s,
-        "observations": len(policy), "compared": int(np.isfinite(policy).all(2).sum()),
-        "mean_error": _mean(policy, (0, 1)), "mean_error_standing_still": _mean(still, (0, 1)),
-        "p95_error": _numbers(_quiet(np.nanquantile, policy, 0.95, axis=(0, 1))),
-        "mean_error_by_step": [_mean(policy[:, k], (0,)) for k in range(policy.shape[1])],
-        "episodes": {name: {"observations": len(e.policy), "mean_error": _mean(e.policy, (0, 1))}
-                     for name, e in errors.items()},
-        "counts": dict(sorted(counts.items())),
-    }
-
-
-def table(summary: dict) -> str:
-    """The summary for a terminal: one row for each step ahead, one column for each joint."""
-    names = [f"{name} [{unit}]" for name, unit in zip(summary["joints"], summary["units"], strict=True)]
-    width = max(len(n) for n in names) + 2
-
-    def row(label: str, values: Sequence[float | None]) -> str:
-        return f"{label:<16}" + "".join(f"{'-' if v is None else f'{v:.4f}':>{width}}" for v in values)
-
-    lines = [f"mean |error| over {summary['observations']} observations of {len(summary['episodes'])} episodes",
-             f"{'ahead':<16}" + "".join(f"{n:>{width}}" for n in names)]
-    lines += [row(f"{(k + 1) * summary['dt_s']:.2f} s", v) for k, v in enumerate(summary["mean_error_by_step"])]
-    lines += [row("all", summary["mean_error"]), row("all, p95", summary["p95_error"]),
-              row("standing still", summary["mean_error_standing_still"])]
-    refused = {k: v for k, v in summary["counts"].items() if k != "observations" and v}
-    lines += [f"left out: {refused}"] if refused else []
-    return "\n".join(lines)
+    policies = [paths[0], *(path for path in paths[1:] if is_policy(path))]
+    episodes = [path for path in paths[1:] if not is_policy(path)]
+    if not episodes:
+        raise AutofocusError("autofocus evaluate", f"{len(policies)} policies and no episodes",
+                             "POLICY [POLICY ...] EPISODES ...", "add a recording, or a folder of them")
+    return policies, episodes
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status. Raises AutofocusError for files that do not fit."""
-    parser = argparse.ArgumentParser(prog="autofocus evaluate", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("policy", type=Path, help="policy file written by `autofocus export`")
-    parser.add_argument("episodes", type=Path, nargs="+", help="episodes, any rosbag2 recordings, or folders of them")
-    parser.add_argument("--robot", type=Path, required=True, help="robot YAML")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="also write all figures to this file")
-    parser.add_argument("--threads", type=int, default=1, help="threads of one inference (1)")
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     robot = load_robot(args.robot)
-    runner = PolicyRunner(args.policy, robot, args.threads)
-    errors = {}
-    for folder in args.episodes:
-        for episode in list_episodes(folder, robot):
-            errors[str(episode.path)] = evaluate_episode(episode, runner, robot)
-    summary = summarise(errors, robot, runner)
-    print(table(summary))
+    policies, folders = split_paths(args.paths)
+    target = None if args.no_report else args.report or policies[0].with_suffix(REPORT_SUFFIX)
+    blending = Blending(args.blending, args.blend_coefficient, args.fade_s)
+    episodes = [episode for folder in folders for episode in list_episodes(folder, robot)]
+    found = evaluate(policies, episodes, robot, threads=args.threads, blending=blending, rollout_s=args.rollout_s,
+                     frames=args.frames, quiet=args.quiet)
+    for each in found:
+        print((f"{each.name}: " if len(found) > 1 else "") + table(each.summary) + "\n")
+    print(overview(found))
+    for line in left_out(found):
+        print(f"left out: {line}")
     if args.json is not None:
-        args.json.write_text(json.dumps(summary, indent=1) + "\n")
+        write(args.json, to_json(found))
+    if target is not None:
+        write(target, build(found, robot))
+        print(f"report: {target}")
     return 0
 
 
-def _mean(values: np.ndarray, axes: tuple[int, ...]) -> list[float | None]:
-    return _numbers(_quiet(np.nanmean, values, axis=axes))
+def write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise AutofocusError(f"writing {path}", e.strerror or str(e), "a place that can be written to",
+                             "give another one with --report or --json, or --no-report") from e
 
 
-def _quiet(function, *args, **kwargs) -> np.ndarray:
-    """numpy's nan functions warn of slices without a number; these become None here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return function(*args, **kwargs)
+def _number(lower: float):
+    def parse(text: str) -> float:
+        value = float(text)
+        if not (np.isfinite(value) and value > lower):
+            raise argparse.ArgumentTypeError(f"{text} is not above {lower:g}")
+        return value
+    return parse
 
 
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in values]
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="autofocus evaluate", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("paths", type=Path, nargs="+", metavar="POLICY [POLICY ...] EPISODES ...",
+                        help="policy files written by `autofocus export`, then episodes, any rosbag2 recordings, or "
+                             "folders of them")
+    parser.add_argument("--robot", type=Path, required=True, help="robot YAML")
+    parser.add_argument("--report", type=Path, metavar="FILE",
+                        help=f"the report, one HTML file (beside the first policy: POLICY{REPORT_SUFFIX})")
+    parser.add_argument("--no-report", action="store_true", help="write no report")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    parser.add_argument("--blending", choices=MODES, default="none", help="as in the running node (none)")
+    parser.add_argument("--blend-coefficient", type=float, default=ACT_COEFFICIENT, metavar="M",
+                        help=f"m of --blending ensemble ({ACT_COEFFICIENT:g})")
+    parser.add_argument("--fade-s", type=float, default=0.2, metavar="S", help="of --blending crossfade, s (0.2)")
+    parser.add_argument("--rollout-s", type=_number(0.0), default=ROLLOUT_S, metavar="S",
+                        help=f"length of a roll-out on the policy's own answers, s ({ROLLOUT_S:g})")
+    parser.add_argument("--frames", type=int, default=FRAMES, metavar="N",
+                        help=f"frames of each episode that are covered piece by piece; 0: none ({FRAMES})")
+    parser.add_argument("--threads", type=int, default=1, help="threads of one inference (1)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
