@@ -15,7 +15,7 @@ from saliency_server.item import Outcome, Work
 from saliency_server.threads import limit_threads
 
 WAIT_S = 0.2
-END_S = 5.0
+END_S = 3.0
 
 
 class LocalCrew:
@@ -60,7 +60,7 @@ class LocalCrew:
     def close(self) -> None:
         """See `batch.Crew`."""
         for worker in self._workers:
-            worker.process.terminate()
+            worker.pipe.close()  # it leaves when it next says something
         end_s = time.monotonic() + END_S
         for worker in self._workers:
             worker.end(max(0.0, end_s - time.monotonic()))
@@ -112,14 +112,13 @@ class _Worker:
 def _serve(pipe: Connection, work: Work) -> None:
     """In the worker: one job after the other, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the first process decides
-    signal.signal(signal.SIGTERM, lambda number, frame: _leave())
     limit_threads(work.threads)
 
     def say(message: object) -> None:
         try:
             pipe.send(message)
-        except OSError:  # nobody is there any more; no failure of the episode
-            _leave()
+        except OSError:  # nobody is there any more: that is no failure of the episode
+            raise SystemExit(0) from None
 
     say("ready")
     while True:
@@ -128,7 +127,3 @@ def _serve(pipe: Connection, work: Work) -> None:
         except (EOFError, OSError):
             return
         say(work.annotate(Path(job.path), job.wait, say))
-
-
-def _leave() -> None:
-    raise SystemExit(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from autofocus_core.errors import AutofocusError
 from saliency_server.batch import Died, Done, Job
 from saliency_server.item import Work
 from saliency_server.models.spec import need
+from saliency_server.pipeline import code_version
+from saliency_server.threads import limit_threads
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -45,13 +48,14 @@ class RayCrew:
         #: actor -> its job and the call that does it; the first call only says that it is there
         self._calls: dict[Any, tuple[Job | None, Any]] = {}
         self._actors: list[Any] = []
+        self._pids: dict[Any, int] = {}
         for _ in range(count or max(1, room)):
             self._start()
 
     @property
     def pids(self) -> list[int]:
-        """Of the actors that are there now; of a local cluster."""
-        return self._ray.get([actor.pid.remote() for actor in self._actors])
+        """Of the actors that are there now, each on its own node."""
+        return [self._pids[actor] for actor in self._actors if actor in self._pids]
 
     def idle(self) -> int:
         """See `batch.Crew`."""
@@ -78,7 +82,7 @@ class RayCrew:
                 self._start()
                 continue
             if job is None:
-                _same_code(answer)
+                self._pids[actor] = _same_code(answer)
             else:
                 events.append(Done(job, answer))
         return events
@@ -107,21 +111,12 @@ class _Worker:
     """In the actor."""
 
     def __init__(self, work: Work) -> None:
-        from saliency_server.threads import limit_threads
-
         limit_threads(work.threads)
         self._work = work
 
-    def code(self) -> tuple[str, str]:
-        """Node and version of the sources."""
-        import socket
-
-        from saliency_server.pipeline import code_version
-
-        return socket.gethostname(), code_version()
-
-    def pid(self) -> int:
-        return os.getpid()
+    def code(self) -> tuple[str, int, str]:
+        """Node, process and version of the sources."""
+        return socket.gethostname(), os.getpid(), code_version()
 
     def annotate(self, path: str, wait: bool) -> Any:
         return self._work.annotate(Path(path), wait)
@@ -158,12 +153,12 @@ def _runs_models(work: Work) -> bool:
     return any(spec.startswith("transformers:") for spec in (work.options.vlm, work.options.detect, work.options.masks))
 
 
-def _same_code(answer: tuple[str, str]) -> None:
-    from saliency_server.pipeline import code_version
-
-    node, version = answer
+def _same_code(answer: tuple[str, int, str]) -> int:
+    """The actor's process."""
+    node, pid, version = answer
     if version != code_version():
         raise AutofocusError(
             f"--ray: node {node}", f"saliency_server with sources {version}", f"{code_version()}, as here",
             "install the same version on every node: annotations would differ",
         )
+    return pid

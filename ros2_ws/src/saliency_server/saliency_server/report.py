@@ -23,7 +23,7 @@ from saliency_server.quality import Quality, judge
 
 REPORT_FILE = "annotation_report.json"
 REPORT_SCHEMA = 1
-MOST_ROWS, MOST_DOUBTS = 30, 2
+MOST_ROWS, MOST_DOUBTFUL, MOST_DOUBTS = 30, 10, 2
 COLOURS = {"annotated": "", "incomplete": "yellow", "failed": "red", "not annotated": "yellow"}
 
 
@@ -61,26 +61,28 @@ def print_report(report: dict[str, Any], folder: Path, console: Console) -> None
     """The table, worst episodes first, and the totals. Names and reasons are printed as they are."""
     rows, total = report["episodes"], report["total"]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("episode", "", "doubts"):
-        table.add_column(name, overflow="fold", ratio=None if name == "" else 1 if name == "episode" else 2)
-    for name in ("valid", "least", "conf.", "jumps", "switches", "asked", "s", "cost"):
+    table.add_column("episode", overflow="ellipsis", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for name in ("valid", "least", "conf.", "jumps", "switch", "asked", "s", "cost"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows[:MOST_ROWS]:
-        doubts = row["doubts"][:MOST_DOUBTS]
-        more = len(row["doubts"]) - len(doubts)
-        texts = [_cut(doubt) for doubt in doubts] + ([f"and {more} more"] if more else [])
-        status = Text(row["status"], COLOURS[row["status"]])
-        table.add_row(Text(row["episode"]), status, Text("\n".join(texts), "dim"), *_cells(row))
+        table.add_row(Text(row["episode"]), Text(row["status"], COLOURS[row["status"]]), *_cells(row))
     if len(rows) > MOST_ROWS:
-        table.add_row(Text(f"and {len(rows) - MOST_ROWS} better ones", "dim"))
+        table.add_row(Text(f"{len(rows) - MOST_ROWS} better ones", "dim"))
     table.add_section()
-    counts = ", ".join(f"{count} {name}" for name, count in total["status"].items() if count)
-    table.add_row(Text(f"{total['episodes']} episodes", "bold"), "", Text(counts), *_cells(total))
-    console.print(Text(str(folder), "bold"))
+    table.add_row(Text("all", "bold"), Text(f"{total['status']['annotated']} of {len(rows)}", "bold"), *_cells(total))
+    console.print(Text(str(folder), "bold"), soft_wrap=True)
     console.print(table)
     for name, share in total["coverage"].items():
         told = f"  {name}: valid in {share:.1%} of the frames, mean confidence {total['confidence'][name]:.2f}"
         console.print(Text(told), soft_wrap=True)
+    doubtful = [row for row in rows if row["doubts"]]
+    for row in doubtful[:MOST_DOUBTFUL]:
+        more = len(row["doubts"]) - MOST_DOUBTS
+        texts = [_cut(doubt) for doubt in row["doubts"][:MOST_DOUBTS]] + ([f"{more} more"] if more > 0 else [])
+        console.print(Text.assemble((row["episode"], "bold"), ": ", "; ".join(texts)), soft_wrap=True)
+    if len(doubtful) > MOST_DOUBTFUL:
+        console.print(Text(f"and {len(doubtful) - MOST_DOUBTFUL} more with doubts: autofocus review shows them", "dim"))
 
 
 def _row(path: Path, quality: Quality | None) -> dict[str, Any]:
