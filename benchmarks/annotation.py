@@ -52,7 +52,7 @@ def main() -> int:
             pairs = []
             for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
                 path = Path(folder) / f"{task}_{condition}_{seed}"
-                truth = write_episode(path, robot, cell, task, condition, seed)
+                truth = write_episode(path, robot, cell, task, condition, seed).truth
                 annotation, spent_s = timed_annotation(path, robot, tasks[task])
                 pairs.append((annotation, truth))
                 frames += len(annotation.cameras[0].stamps_ns)

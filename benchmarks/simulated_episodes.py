@@ -10,39 +10,54 @@ from autofocus_core.bags import BagWriter
 from autofocus_core.messages import message_class, serialize
 from autofocus_core.schema import Robot
 from autofocus_sim.cell import Cell
-from autofocus_sim.demos import demonstration_rng
+from autofocus_sim.demos import MAX_TICKS, demonstration_rng
 from autofocus_sim.expert import PERIOD_S, Expert
+from autofocus_sim.truth import ObjectTruth
 
 IMAGE, JOINT_STATE = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
 START_NS = 1_700_000_000_000_000_000
 FRAME_TICKS = (4, 3, 3)  # of the guard's 10 ms, between the images within one operator period: 30 Hz
-MAX_PERIODS = 150
 
 
 @dataclass(frozen=True, slots=True)
 class FrameTruth:
-    """centre_px (N, 2) where the object's centre projects to; visible (N,): at least 12 px of it are in view."""
+    """centre_px (N, 2) where the object's centre projects to; boxes_px (N, 4), NaN where not visible; visible (N,)."""
 
     centre_px: np.ndarray
+    boxes_px: np.ndarray
     visible: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A demonstration as it was written: header stamps of the images, the truth of every object by name."""
+
+    stamps_ns: np.ndarray
+    truth: dict[str, FrameTruth]
+    success: bool
+
+
 def write_episode(
-    path: Path, robot: Robot, cell: Cell, task: str, condition: str, seed: int, max_frames: int | None = None
-) -> dict[str, FrameTruth]:
-    """Let the expert do `task` once and write the bag of it; the truth of every object by name."""
+    path: Path, robot: Robot, cell: Cell, task: str, condition: str, seed: int, *, exact: bool = True,
+    compression: str = "none",
+) -> Written:
+    """Let the expert do `task` once and write the bag of it.
+
+    exact: boxes are those of the pixels in view, and at least 12 of them are wanted; else those of the whole object,
+    also where something covers it, at half the cost. compression: of the bag's chunks.
+    """
     cell.reset(seed, condition, task)
     expert = Expert(task)
     expert.reset(demonstration_rng(seed))
     camera = robot.cameras[0]
-    truth: dict[str, list[tuple[np.ndarray, bool]]] = {}
-    frames = 0
+    truth: dict[str, list[ObjectTruth]] = {}
+    stamps: list[int] = []
     sent = cell.joint_positions()  # the command last sent
-    with BagWriter(path) as bag:
+    with BagWriter(path, compression) as bag:
         bag.add_topic(camera.topic, IMAGE)
         bag.add_topic(robot.state.topic, JOINT_STATE)
         bag.add_topic(robot.action.topic, JOINT_STATE)
-        for _ in range(MAX_PERIODS):
+        for _ in range(MAX_TICKS):
             action = expert.act(cell.truth(boxes=False), cell.joint_positions())
             cell.operator_phase = int(action.phase)
             target_ns = _stamp_ns(cell.time_s + PERIOD_S)
@@ -53,18 +68,22 @@ def write_episode(
             for ticks in FRAME_TICKS:
                 stamp_ns = _stamp_ns(cell.time_s)
                 _write_image(bag, camera.topic, stamp_ns, cell.render())
-                for name, found in cell.truth(exact=True).objects.items():
-                    truth.setdefault(name, []).append((found.pixel_xy, found.visible))
-                frames += 1
+                stamps.append(stamp_ns)
+                for name, found in cell.truth(exact=exact).objects.items():
+                    truth.setdefault(name, []).append(found)
                 for _ in range(ticks):
                     _write_joints(bag, robot, robot.state.topic, _stamp_ns(cell.time_s), cell.joint_positions())
                     cell.step(next(commands), 0.01)
-            if action.done or (max_frames is not None and frames >= max_frames):
+            if action.done:
                 break
-    return {
-        name: FrameTruth(np.array([pixel for pixel, _ in rows]), np.array([visible for _, visible in rows]))
-        for name, rows in truth.items()
-    }
+    return Written(np.array(stamps), {name: _stack(rows) for name, rows in truth.items()}, cell.success)
+
+
+def _stack(rows: list[ObjectTruth]) -> FrameTruth:
+    return FrameTruth(
+        np.array([row.pixel_xy for row in rows]), np.array([row.box_px for row in rows]),
+        np.array([row.visible for row in rows]),
+    )
 
 
 def _stamp_ns(time_s: float) -> int:
