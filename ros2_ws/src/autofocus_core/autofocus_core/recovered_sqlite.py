@@ -21,6 +21,7 @@ from autofocus_core.mcap_parse import DamagedError, plain_bytes
 
 _FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 _LEAST_ROW_BYTES = 24
+_HOPELESS_ROWS = 20_000  # one after the other: behind them nothing comes
 _NAMED = 3  # stretches of lost rows that are named one by one
 
 
@@ -36,7 +37,7 @@ class RecoveredSqlite:
         self._files: list[_File] = []
         for file in files:
             try:
-                self._files.append(_File(file))
+                self._files.append(_File(file, expected))
             except (apsw.Error, UnicodeDecodeError) as error:
                 self.losses.append(f"{file.name}: it cannot be read at all: {error}")
         self._connections: dict[tuple[str, str], Connection] = {}
@@ -55,7 +56,7 @@ class RecoveredSqlite:
                     owner=self,
                 )
         found = sum(len(opened.stamps_ns) for opened in self._files)
-        if found == 0:
+        if found == 0 and (self.losses or expected):
             raise AutofocusError(
                 f"bag {files[0].parent if files else '(none)'}",
                 f"no message in it can be read ({'; '.join(self.losses) or 'it has none'})",
@@ -64,8 +65,9 @@ class RecoveredSqlite:
             )
         if expected is not None and expected > found and not self.losses:
             self.losses.append(f"metadata.yaml counts {expected} messages, {found} are there")
-        self.start_time = min(int(opened.stamps_ns.min()) for opened in self._files if len(opened.stamps_ns))
-        self.end_time = max(int(opened.stamps_ns.max()) for opened in self._files if len(opened.stamps_ns)) + 1
+        stamps_ns = [opened.stamps_ns for opened in self._files if len(opened.stamps_ns)]
+        self.start_time = min((int(stamps.min()) for stamps in stamps_ns), default=0)
+        self.end_time = max((int(stamps.max()) for stamps in stamps_ns), default=-1) + 1
 
     @property
     def connections(self) -> list[Connection]:
@@ -99,15 +101,17 @@ class _File:
     """One storage file: `topics` {id: (name, type, definition, hash)}, and of each row that can be read its number,
     topic and receive stamp."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises apsw.Error where not even the list of topics can be read."""
+    def __init__(self, path: Path, most: int | None) -> None:
+        """most: rows there can be, where somebody knows. Raises apsw.Error where not even the topics can be read."""
         self.path = path
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         self._database = apsw.Connection(f"file:{path}?immutable=1", flags=flags)
         try:
+            # Only so does SQLite open a file that is shorter than its head says.
+            self._database.execute("PRAGMA writable_schema = ON")
             self.topics = self._topics()
             self._zipped = _messages_are_compressed(path.parent)
-            self._scan()
+            self._scan(most)
             self._rules()
         except BaseException:
             self._database.close()
@@ -141,10 +145,10 @@ class _File:
             if isinstance(row[1], str) and isinstance(row[2], str)
         }
 
-    def _scan(self) -> None:
+    def _scan(self, most: int | None) -> None:
         rows, topics, stamps = array("q"), array("q"), array("q")
         lost: list[tuple[int, int, str]] = []  # first row, last row, why
-        last = self._last_row()
+        last = self._last_row(most)
         for row in range(1, last + 1):
             why = ""
             try:
@@ -166,6 +170,8 @@ class _File:
                 lost[-1] = (lost[-1][0], row, why)
             else:
                 lost.append((row, row, why))
+            if why and row - lost[-1][0] >= _HOPELESS_ROWS:
+                break
         self.rows, self.topic_ids, self.stamps_ns = (np.array(each, dtype=np.int64) for each in (rows, topics, stamps))
         self.counts = Counter(self.topic_ids.tolist())
         self.losses = [f"rows {first} to {final} ({final - first + 1}): {why}" for first, final, why in lost[:_NAMED]]
@@ -173,9 +179,9 @@ class _File:
             more = sum(final - first + 1 for first, final, _ in lost[_NAMED:])
             self.losses.append(f"{more} rows more in {len(lost) - _NAMED} other places")
 
-    def _last_row(self) -> int:
+    def _last_row(self, expected: int | None) -> int:
         """The last row there can be: with its end cut off, only the size of the file and the index limit it."""
-        limits = [self.path.stat().st_size // _LEAST_ROW_BYTES]
+        limits = [self.path.stat().st_size // _LEAST_ROW_BYTES, *([] if expected is None else [expected])]
         for query in ("SELECT max(id) FROM messages", "SELECT max(rowid) FROM messages INDEXED BY timestamp_idx"):
             try:
                 (most,) = self._database.execute(query).fetchone()
