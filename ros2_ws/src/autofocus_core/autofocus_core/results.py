@@ -42,7 +42,7 @@ def record(
     """
     path = (folder or results_dir()) / f"{part}.json"
     row = dict(
-        zip(ROW_KEYS, (name, value, unit, target, bool(ok), command, _commit(path.parent), _today()), strict=True)
+        zip(ROW_KEYS, (name, value, unit, target, bool(ok), command, commit(path.parent), _today()), strict=True)
     )
     with _alone(path.parent):
         kept = [old for old in rows(part, path.parent) if old["name"] != name]
@@ -90,13 +90,14 @@ def table(parts: Iterable[str] | None = None, folder: Path | None = None) -> str
     return "\n".join(lines) + "\n"
 
 
-def _commit(folder: Path) -> str:
+def commit(folder: Path) -> str:
+    """The checkout's commit, with "+" where tracked files other than results differ from it; "unknown" outside one."""
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True).stdout.strip()
 
-    commit = git("rev-parse", "--short", "HEAD") or "unknown"
+    found = git("rev-parse", "--short", "HEAD") or "unknown"
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!:/benchmarks/results")
-    return commit + ("+" if changed else "")
+    return found + ("+" if changed else "")
 
 
 def _today() -> str:
