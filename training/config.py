@@ -86,6 +86,8 @@ class Config:
     policy: str = _choice(*POLICIES)  # what makes a chunk of actions out of features: see policies.py
     encoder: str = _choice(*ENCODERS)  # see encoders.py
     pretrained: str = _text()  # with encoder "pretrained": a transformers model's name or path, else ""
+    model_width: int = _whole(8)  # of act's transformer; diffusion's denoiser is four times as wide
+    model_layers: int = _whole(1)  # of act's encoder and decoder each; diffusion's blocks
     image_height_px: int = _whole(16)  # inside the network; frames are resized to it once
     image_width_px: int = _whole(16)
 

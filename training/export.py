@@ -17,6 +17,7 @@ from autofocus_core.manifest import Manifest
 from autofocus_core.names import MANIFEST_FILE
 from autofocus_training.checkpoint import Checkpoint, load_checkpoint
 from autofocus_training.images import resize_frames
+from autofocus_training.pretrained import with_traced_backbones
 from autofocus_training.samples import Normaliser
 from torch import Tensor, nn
 
@@ -53,7 +54,7 @@ def export_policy(checkpoint: Checkpoint, path: str | Path) -> float:
     eager = DeployedPolicy(checkpoint.network, checkpoint.normaliser, checkpoint.config.image_size).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit: see the top of this file
-        scripted = torch.jit.freeze(torch.jit.script(eager))
+        scripted = torch.jit.freeze(torch.jit.script(with_traced_backbones(eager, checkpoint.config.image_size)))
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():

@@ -15,7 +15,10 @@ from autofocus_training.config import Config
 from autofocus_training.draws import seed_of
 from autofocus_training.images import to_unit
 from autofocus_training.loader import Share, batches
-from autofocus_training.methods import NEEDS_MAPS, Network, action_error, build_network
+from autofocus_training.losses import action_error
+from autofocus_training.methods import build_network
+from autofocus_training.methods.network import Network
+from autofocus_training.names import NEEDS_MAPS
 from autofocus_training.samples import Normaliser, Samples
 from torch import Tensor, nn
 

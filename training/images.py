@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+STANDARD_MEAN, STANDARD_STD = 0.45, 0.25
+
 
 def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
     """(..., H, W, 3) uint8 -> (..., height, width, 3) uint8, antialiased bilinear, rounded to nearest.
@@ -28,4 +30,4 @@ def to_unit(frames: Tensor) -> Tensor:
 
 def standardise(images: Tensor) -> Tensor:
     """[0, 1] -> about zero mean and unit variance, the same for all channels: no statistics to carry along."""
-    return (images * 4.0).sub_(1.8)  # (x - 0.45) / 0.25 in one pass and a half
+    return (images * 4.0).sub_(1.8)  # (x - STANDARD_MEAN) / STANDARD_STD in one pass and a half
