@@ -1,10 +1,18 @@
-"""Replay of a recording into a policy node: on the recording's clock, commands out of reach, not into a live graph."""
+"""Replay of a recording into a policy node: on the recording's clock, commands out of reach, not into a live graph; and
+its answers are those of the lockstep evaluation."""
+
+import json
 
 import numpy as np
 import policy_files as files
 import pytest
 from autofocus_core import messages
 from autofocus_core.bag_writer import BagWriter
+from autofocus_core.bags import open_bag
+from autofocus_core.episode import load_episode
+from autofocus_policy.answers import ANSWERS_TOPIC, read_answers
+from autofocus_policy.offline import main as evaluate
+from autofocus_policy.replayed import compare
 
 ROBOT = files.SIM_ROBOT
 T0 = 1_500_000_000 * 10**9  # long ago: only a node on the recording's clock takes these for fresh
@@ -15,19 +23,22 @@ AWAY = ["-r", "/command_guard/request:=/replay/command_guard/request",
 
 @pytest.fixture
 def bag(tmp_path):
-    """Four seconds of images, joint states and guard commands."""
+    """Four seconds of images that flicker and drift, joint states that wander, actions and guard commands."""
     header, time, image, state = (messages.message_class(t) for t in (
         "std_msgs/msg/Header", "builtin_interfaces/msg/Time", "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"))
-    streams = {ROBOT.state: 10, ROBOT.command: 10, ROBOT.cameras[0]: 33}
+    streams = {ROBOT.state: 10, ROBOT.command: 10, ROBOT.cameras[0]: 33, ROBOT.action: 100}
+    noise, pixels = np.random.default_rng(0), np.full((240, 320, 3), 90, np.uint8)
     events = [(T0 + k * period * MS, stream) for stream, period in streams.items() for k in range(4000 // period)]
     with BagWriter(tmp_path / "bag") as writer:
         for stream in streams:
             writer.add_topic(stream.topic, stream.type)
         for stamp, stream in sorted(events, key=lambda e: e[0]):
             head = header(stamp=time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id="")
+            pixels[:, : noise.integers(1, 320)] = noise.integers(60, 120)
+            wander = np.array(ROBOT.start.pose) + 0.05 * np.sin((stamp - T0) / 1e9 + np.arange(6))
             msg = (image(header=head, height=240, width=320, encoding="rgb8", is_bigendian=0, step=960,
-                         data=np.full(240 * 960, 90, np.uint8)) if stream is ROBOT.cameras[0]
-                   else state(header=head, name=list(ROBOT.joint_names), position=np.array(ROBOT.start.pose),
+                         data=pixels.reshape(-1).copy()) if stream is ROBOT.cameras[0]
+                   else state(header=head, name=list(ROBOT.joint_names), position=wander,
                               velocity=np.zeros(0), effort=np.zeros(0)))
             writer.write(stream.topic, messages.serialize(msg, stream.type), stamp, stamp)
     return tmp_path / "bag"
@@ -55,12 +66,47 @@ def test_f26_replay_drives_the_policy_and_nothing_else(bag, ros_node, spawn, tmp
     assert len(commands) > 100 and not live
 
 
+@pytest.mark.parametrize("blending", ["none", "ensemble"])
+def test_both_routes_agree(blending, bag, spawn, tmp_path, capsys):
+    """Equal observations give equal answers in lockstep and over the graph; what the live route missed is counted. With
+    chunks blended that holds as long as nothing was missed before."""
+    policy = files.write_policy(tmp_path / "policy.pt")
+    spawn(["python", "-m", "autofocus_policy.node", "--ros-args", *AWAY, "-p", f"robot:={files.SIM_ROBOT_YAML}",
+           "-p", f"policy:={policy}", "-p", "autostart:=true", "-p", "use_sim_time:=true", "-p",
+           f"blending:={blending}"])
+    replay = spawn(["python", "-m", "autofocus_policy.replay_node", "--ros-args", "-p", f"bag:={bag}",
+                    "-p", f"robot:={files.SIM_ROBOT_YAML}", "-p", f"policy:={policy}", "-p", f"blending:={blending}",
+                    "-p", "rate:=0.8", "-p", "topics:=/arm/command"])
+    replay.wait(90)
+    output = replay.output_path.read_text()
+    assert replay.returncode == 0 and "observations answered" in output, output
+    with open_bag(tmp_path / "policy.replay") as kept:
+        assert set(kept.topics) == {ANSWERS_TOPIC}
+    answers, latency_ms = read_answers(tmp_path / "policy.replay", ROBOT)
+    options = ["--blending", blending, "--replayed", str(tmp_path / "policy.replay"), "--json", str(tmp_path / "j")]
+    assert evaluate([str(policy), str(bag), "--robot", str(files.SIM_ROBOT_YAML), *options]) == 0
+    routes = {each["name"]: each for each in json.loads((tmp_path / "j").read_text())["policies"]}
+    page = (tmp_path / "policy.replay.html").read_text()
+    assert "Replayed through the real graph" in page and page.count("<svg") >= 10
+    _, agreement = compare(policy, load_episode(bag), tmp_path / "policy.replay", ROBOT)
+    assert agreement.asked in (39, 40) and agreement.answered + agreement.elsewhere == len(answers)
+    assert agreement.answered >= 30, agreement  # a busy machine may miss some
+    assert np.median(latency_ms) < 300
+    if blending == "none":
+        assert agreement.largest == 0.0, agreement
+        assert "the two routes agree" in page
+        assert routes["replay"]["mean_error"] == pytest.approx(routes["lockstep"]["mean_error"], rel=0.3)
+    elif agreement.missed == agreement.elsewhere == 0:
+        assert routes["replay"]["mean_error"] == routes["lockstep"]["mean_error"]
+        assert agreement.largest > 1e-4  # without blending lockstep says something else
+
+
 def test_f26_it_refuses_a_live_graph_and_a_bag_without_the_streams(bag, ros_node, spawn, tmp_path):
     from sensor_msgs.msg import JointState
 
-    def run(path, wait_s=2.0):
+    def run(path, wait_s=2.0, options=()):
         process = spawn(["python", "-m", "autofocus_policy.replay_node", "--ros-args", "-p", f"bag:={path}",
-                         "-p", f"robot:={files.SIM_ROBOT_YAML}", "-p", f"wait_s:={wait_s}"])
+                         "-p", f"robot:={files.SIM_ROBOT_YAML}", "-p", f"wait_s:={wait_s}", *options])
         process.wait(60)
         return process.returncode, process.output_path.read_text()
 
@@ -68,6 +114,12 @@ def test_f26_it_refuses_a_live_graph_and_a_bag_without_the_streams(bag, ros_node
     assert code == 2 and "nobody subscribed" in output
     code, output = run(tmp_path / "none")
     assert code == 2 and "fix:" in output
+    for options, words in ((["-p", "start_offset_s:=9.0"], "begin earlier"), (["-p", "rate:=99.0"], "0.05 to 10"),
+                           (["-p", "topics:=/none"], "no topic /none"),
+                           (["-p", "loop:=true", "-p", f"policy:={tmp_path}/p.pt"], "one or the other")):
+        code, output = run(bag, options=options)
+        assert code == 2 and words in output, output
+    assert not [path for path in tmp_path.iterdir() if "replay" in path.name and path.is_dir()]
     driver = ros_node.create_publisher(JointState, ROBOT.state.topic, 10)
     code, output = run(bag, wait_s=25.0)  # discovery takes a while on a busy machine
     assert code == 2 and f"{ROBOT.state.topic} is published by" in output and "ROS_DOMAIN_ID" in output

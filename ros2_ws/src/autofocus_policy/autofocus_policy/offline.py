@@ -19,6 +19,7 @@ from autofocus_policy.ensemble import ACT_COEFFICIENT, MODES, Blending
 from autofocus_policy.evaluation import FRAMES, evaluate, left_out, overview, to_json
 from autofocus_policy.figures import summarise, table
 from autofocus_policy.lockstep import ROLLOUT_S, Trace, interpolate, trace
+from autofocus_policy.replayed import compare, page
 from autofocus_policy.report import build
 from autofocus_policy.runner import PolicyRunner
 
@@ -55,19 +56,28 @@ def main(argv: list[str] | None = None) -> int:
     robot = load_robot(args.robot)
     policies, folders = split_paths(args.paths)
     target = None if args.no_report else args.report or policies[0].with_suffix(REPORT_SUFFIX)
-    blending = Blending(args.blending, args.blend_coefficient, args.fade_s)
+    blending = Blending(args.blending, args.blend_coefficient, args.blend_fade_s)
     episodes = [episode for folder in folders for episode in list_episodes(folder, robot)]
-    found = evaluate(policies, episodes, robot, threads=args.threads, blending=blending, rollout_s=args.rollout_s,
-                     frames=args.frames, quiet=args.quiet)
+    settings = {"threads": args.threads, "blending": blending, "rollout_s": args.rollout_s, "frames": args.frames}
+    agreement = None
+    if args.replayed is None:
+        found = evaluate(policies, episodes, robot, quiet=args.quiet, **settings)
+    elif (len(policies), len(episodes)) == (1, 1):
+        found, agreement = compare(policies[0], episodes[0], args.replayed, robot, **settings)
+    else:
+        raise AutofocusError("--replayed", f"{len(policies)} policies and {len(episodes)} episodes",
+                             "the one policy and the one recording that were replayed", "leave the others out")
     for each in found:
         print((f"{each.name}: " if len(found) > 1 else "") + table(each.summary) + "\n")
     print(overview(found))
+    if agreement is not None:
+        print(agreement)
     for line in left_out(found):
         print(f"left out: {line}")
     if args.json is not None:
         write(args.json, to_json(found))
     if target is not None:
-        write(target, build(found, robot))
+        write(target, build(found, robot) if agreement is None else page(found, agreement, robot))
         print(f"report: {target}")
     return 0
 
@@ -103,11 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--blending", choices=MODES, default="none", help="as in the running node (none)")
     parser.add_argument("--blend-coefficient", type=float, default=ACT_COEFFICIENT, metavar="M",
                         help=f"m of --blending ensemble ({ACT_COEFFICIENT:g})")
-    parser.add_argument("--fade-s", type=float, default=0.2, metavar="S", help="of --blending crossfade, s (0.2)")
+    parser.add_argument("--blend-fade-s", type=float, default=0.2, metavar="S", help="of --blending crossfade, s (0.2)")
     parser.add_argument("--rollout-s", type=_number(0.0), default=ROLLOUT_S, metavar="S",
                         help=f"length of a roll-out on the policy's own answers, s ({ROLLOUT_S:g})")
     parser.add_argument("--frames", type=int, default=FRAMES, metavar="N",
                         help=f"frames of each episode that are covered piece by piece; 0: none ({FRAMES})")
+    parser.add_argument("--replayed", type=Path, metavar="FOLDER",
+                        help="what a node answered in launch/replay.launch.py: compare it with lockstep")
     parser.add_argument("--threads", type=int, default=1, help="threads of one inference (1)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
