@@ -83,13 +83,16 @@ class Writes:
         elif event in ("os.mkdir", "os.rename", "os.link", "os.symlink", "os.truncate"):
             self.paths += [os.path.abspath(os.fsdecode(a)) for a in args[:2] if isinstance(a, (str, bytes))]
         elif event in ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "os.fork"):
-            words = args[1] if event == "subprocess.Popen" else args
-            if Path(str(next(iter(words), ""))).name not in ("uname", "lsb_release"):  # openai names its platform
-                self.started.append((event, words))
+            self.started.append((event, args))
 
 
 @pytest.fixture(scope="module")
 def writes():
+    import openai
+
+    with serving(says("warm-up")) as stub:  # the client looks once at the machine that it runs on (uname)
+        client = openai.OpenAI(api_key="none", base_url=stub.url, max_retries=0)
+        client.chat.completions.create(model="stub", messages=[{"role": "user", "content": "warm-up"}])
     noted = Writes()
     sys.addaudithook(noted)
     yield noted
