@@ -10,6 +10,8 @@ from autofocus_core.errors import AutofocusError
 
 from saliency_server.item import STATUSES, Outcome
 
+MOST_NAMES, MOST_DOUBTS = 10, 3
+
 
 class Watcher:
     """Looks into a folder again and again. Each recording is given out once, and again only when its files changed
@@ -37,9 +39,12 @@ class Watcher:
         """Remember what became of a recording."""
         self.outcomes[outcome.path] = outcome
 
-    def forget(self) -> None:
-        """Give out everything again at the next scan; annotations that are up to date cost only a look."""
-        self._given.clear()
+    def forget(self, path: Path | None = None) -> None:
+        """Give this recording, or all, out again at the next scan; what is up to date costs only a look."""
+        if path is None:
+            self._given.clear()
+        else:
+            self._given.pop(path, None)
 
     def counts(self) -> dict[str, int]:
         """Recordings by status, and "waiting" for those given out without an outcome."""
@@ -48,11 +53,35 @@ class Watcher:
             counts[outcome.status] += 1
         return counts | {"waiting": len(self._given.keys() - self.outcomes.keys())}
 
+    def summary(self) -> tuple[dict[str, object], str]:
+        """(figures for people, what is wrong in words, "" where nothing is): counts, which failed, and quality."""
+        failed = [outcome.path.name for outcome in self.outcomes.values() if outcome.error]
+        known = [outcome for outcome in self.outcomes.values() if outcome.quality is not None]
+        doubtful = sorted((o for o in known if o.quality.doubts), key=lambda outcome: -outcome.quality.worst)
+        values: dict[str, object] = {name.replace(" ", "_"): count for name, count in self.counts().items()}
+        values |= {
+            "failed_episodes": _named(failed),
+            "doubtful_episodes": _named([outcome.path.name for outcome in doubtful]),
+            **{key: sum(getattr(o.quality, key) for o in known) for key in ("jumps", "switches", "questions")},
+            "seconds": f"{sum(o.quality.seconds for o in known):.1f}",
+            "cost": f"{sum(o.quality.cost for o in known):.4g}",
+        }
+        for outcome in list(self.outcomes.values())[-1:]:
+            values |= {"last": outcome.path.name, "last_doubts": "" if outcome.quality is None
+                       else "; ".join(outcome.quality.doubts[:MOST_DOUBTS])}  # fmt: skip
+            values |= {f"coverage.{name}": f"{share:.3f}" for name, share in outcome.coverage.items()}
+        return values, self.problem or (f"{len(failed)} failed" if failed else "")
+
     def _has_entries(self) -> bool:
         # `list_episodes` calls a folder without recordings an error; here it is one that is not filled yet.
         return not self.folder.is_dir() or any(
             (entry / "metadata.yaml").is_file() for entry in self.folder.iterdir() if entry.is_dir()
         )
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _state(path: Path) -> tuple:
