@@ -6,50 +6,9 @@ import time
 import numpy as np
 import policy_files as files
 import pytest
+from policy_cell import START, FakeCell, change_state, policy_argv, stamp_ns
 
 ROBOT = files.SIM_ROBOT
-START = np.array(ROBOT.start.pose)
-
-
-class FakeCell:
-    """Publishes images at 30 Hz and joint states at 100 Hz from the probe node, and keeps what the policy sends."""
-
-    def __init__(self, node):
-        from diagnostic_msgs.msg import DiagnosticArray
-        from sensor_msgs.msg import Image, JointState
-        from std_msgs.msg import Header
-        from trajectory_msgs.msg import JointTrajectory
-
-        self.node, self.image_class, self.state_class = node, Image, JointState
-        self.image_on = self.state_on = True
-        self.width_px, self.encoding, self.q = 320, "rgb8", START.copy()
-        self.images = node.create_publisher(Image, ROBOT.cameras[0].topic, 2)
-        self.states = node.create_publisher(JointState, ROBOT.state.topic, 10)
-        self.requests, self.beats, self.status = [], [], []
-        node.create_subscription(JointTrajectory, "/command_guard/request",
-                                 lambda m: self.requests.append((time.monotonic(), m)), 50)
-        node.create_subscription(Header, "/command_guard/heartbeat", lambda m: self.beats.append(time.monotonic()), 50)
-        node.create_subscription(DiagnosticArray, "/policy/status", self.status.append, 50)
-        node.create_timer(1 / 30, self.send_image)
-        node.create_timer(1 / 100, self.send_state)
-
-    def send_image(self):
-        if self.image_on:
-            msg = self.image_class(height=240, width=self.width_px, encoding=self.encoding, step=self.width_px * 3)
-            pixels = np.zeros((240, self.width_px, 3), np.uint8)
-            pixels[:, :100] = 200
-            msg.data = pixels.tobytes()
-            msg.header.stamp = self.node.get_clock().now().to_msg()
-            self.images.publish(msg)
-
-    def send_state(self):
-        if self.state_on:
-            msg = self.state_class(name=list(ROBOT.joint_names), position=self.q.tolist())
-            msg.header.stamp = self.node.get_clock().now().to_msg()
-            self.states.publish(msg)
-
-    def last_status(self):
-        return (self.status[-1].status[0].message, {v.key: v.value for v in self.status[-1].status[0].values})
 
 
 @pytest.fixture
@@ -62,14 +21,8 @@ def start(spawn, tmp_path):
     """start(policy=path, **parameters) -> Popen of a policy node."""
     def run(policy=None, robot=files.SIM_ROBOT_YAML, **parameters):
         policy = files.write_policy(tmp_path / "policy.pt") if policy is None else policy
-        given = {"robot": robot, "policy": policy, "autostart": "true"} | parameters
-        return spawn(["python", "-m", "autofocus_policy.node", "--ros-args",
-                      *(a for key, value in given.items() for a in ("-p", f"{key}:={value}"))])
+        return spawn(policy_argv(policy, robot, **parameters))
     return run
-
-
-def stamp_s(stamp) -> float:
-    return stamp.sec + stamp.nanosec * 1e-9
 
 
 def test_requests_at_control_rate_stamped_with_the_observation(cell, start, wait_until):
@@ -81,26 +34,13 @@ def test_requests_at_control_rate_stamped_with_the_observation(cell, start, wait
     times_s = [p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in request.points]
     np.testing.assert_allclose(times_s, np.arange(1, 9) * 0.1, atol=1e-9)
     np.testing.assert_allclose(request.points[0].positions, START + 0.02, atol=1e-5)
-    stamps_s = [stamp_s(m.header.stamp) for _, m in cell.requests]
+    stamps_s = [stamp_ns(m.header.stamp) * 1e-9 for _, m in cell.requests]
     assert np.median(np.diff(stamps_s)) == pytest.approx(0.1, abs=0.02)
     beats_hz = len(cell.beats) / (cell.beats[-1] - cell.beats[0])
     assert 60 < beats_hz < 110
     message, values = cell.last_status()
     assert message == "running", message
     assert 0 < float(values["latency_ms_p50"]) <= float(values["latency_ms_p99"]) and values["bad_output"] == "0"
-
-
-def change_state(node, wait_until, transition):
-    from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState
-
-    client = node.create_client(ChangeState, "/policy/change_state")
-    wait_until(client.service_is_ready, 30, "the lifecycle service")
-    request = ChangeState.Request(transition=Transition(id=getattr(Transition, f"TRANSITION_{transition.upper()}")))
-    future = client.call_async(request)
-    wait_until(future.done, 30, f"{transition} to be answered")
-    node.destroy_client(client)
-    return future.result().success
 
 
 def test_the_lifecycle_decides_who_commands(cell, ros_node, start, wait_until):
@@ -122,25 +62,18 @@ def test_the_lifecycle_decides_who_commands(cell, ros_node, start, wait_until):
     assert process.poll() is None
 
 
-def test_f15_f16_f17_it_holds_and_says_so_and_goes_on(cell, start, wait_until):
-    """One node, one fault after the other: no request within two periods, the reason in the status, then it resumes."""
+def test_f17_without_joint_states_it_holds_says_so_and_goes_on(cell, start, wait_until):
+    """Alive, but asking for nothing: the guard judges the arm's own silence (test_guard_node.py)."""
     start()
-    wait_until(lambda: len(cell.requests) > 3, 30, "requests")
-    for attribute, value, words in (("image_on", False, "image_raw"), ("state_on", False, "/joint_states"),
-                                    ("width_px", 160, "160x240"), ("encoding", "bgr8", "'bgr8'")):
-        wait_until(lambda: cell.status and cell.last_status()[0] == "running", 10, "running")
-        good, at_s = getattr(cell, attribute), time.monotonic()
-        setattr(cell, attribute, value)
-        wait_until(lambda: "holding" in cell.last_status()[0], 5, f"a hold in the status for {words}")
-        assert words in cell.last_status()[0]
-        assert cell.requests[-1][0] - at_s < 0.2
-        count, beats = len(cell.requests), len(cell.beats)
-        time.sleep(0.3)
-        assert len(cell.requests) == count and len(cell.beats) > beats  # alive, but asking for nothing
-        setattr(cell, attribute, good)
-        wait_until(lambda n=count: len(cell.requests) > n + 3, 10, f"requests after {words}")
-    values = cell.last_status()[1]
-    assert int(values["refused_frames"]) > 5 and int(values["holds"]) == 4
+    wait_until(lambda: cell.last_status()[0] == "running", 30, "running")
+    cell.state_on = False
+    wait_until(lambda: "holding" in cell.last_status()[0], 5, "a hold")
+    assert "/joint_states" in cell.last_status()[0]
+    count, beats = len(cell.requests), len(cell.beats)
+    wait_until(lambda: len(cell.beats) > beats + 20, 5, "heartbeats")
+    assert len(cell.requests) == count
+    cell.state_on = True
+    wait_until(lambda: len(cell.requests) > count + 3, 10, "requests again")
 
 
 def test_f19_bad_output_is_not_published(cell, start, tmp_path, wait_until):
@@ -160,16 +93,68 @@ def ended(process, timeout_s=30):
     return process.returncode, process.output_path.read_text()
 
 
-def test_f29_a_bad_policy_file_ends_autostart_with_the_remedy(start, tmp_path):
-    """Missing, foreign, other joints: exit status 2, and the message says what to do."""
-    foreign, other = tmp_path / "foreign.pt", tmp_path / "other.pt"
-    foreign.write_bytes(b"PK\x03\x04 not ours")
-    joints = tuple(reversed(ROBOT.joint_names))
-    files.write_policy(other, manifest=files.manifest_for(ROBOT, joints=joints))
-    processes = [start(policy=tmp_path / "none.pt"), start(policy=foreign), start(policy=other)]
-    for process, words in zip(processes, ("nothing there", "not a readable zip", "joints in order"), strict=True):
-        code, output = ended(process)
-        assert code == 2 and words in output and "fix:" in output, output
+def test_a_bad_policy_file_ends_autostart_with_the_remedy(start, tmp_path):
+    code, output = ended(start(policy=tmp_path / "none.pt"))
+    assert code == 2 and "nothing there" in output and "fix:" in output, output
+
+
+def test_a_parameter_out_of_range_is_named(start, tmp_path):
+    for given, words in ({"threads": 0}, "threads"), ({"blending": "act"}, "crossfade"), ({"device": "gpu"}, "cuda:N"):
+        code, output = ended(start(**given))
+        assert code == 2 and words in output and "fix:" in output and "Traceback" not in output, output
+
+
+def test_every_parameter_says_what_it_is(ros_node, start, wait_until):
+    """Type, unit and range, as `ros2 param describe /policy ...` shows them."""
+    from autofocus_policy.settings import TABLE
+    from rcl_interfaces.srv import DescribeParameters
+
+    start(autostart="false")
+    client = ros_node.create_client(DescribeParameters, "/policy/describe_parameters")
+    wait_until(client.service_is_ready, 60, "the parameter services")
+    future = client.call_async(DescribeParameters.Request(names=list(TABLE)))
+    wait_until(future.done, 20, "descriptions")
+    for found, row in zip(future.result().descriptors, TABLE.values(), strict=True):
+        assert row.meaning in found.description and row.unit in found.description and found.read_only
+        ranges = [*found.floating_point_range, *found.integer_range]
+        assert [(r.from_value, r.to_value) for r in ranges] == (
+            [] if row.lowest is None else [(row.lowest, row.highest)])
+
+
+def test_it_is_not_activated_before_every_input_is_fresh(cell, ros_node, start, wait_until):
+    cell.image_on = False
+    process = start(autostart="false", activate_within_s=1.0)
+    assert change_state(ros_node, wait_until, "configure")
+    assert not change_state(ros_node, wait_until, "activate")
+    assert "no image on" in process.output_path.read_text()
+    cell.image_on = True
+    assert change_state(ros_node, wait_until, "activate")
+    wait_until(lambda: cell.requests, 10, "a request")
+
+
+def test_autostart_without_a_camera_ends_with_the_reason(cell, start):
+    cell.image_on = False
+    code, output = ended(start(activate_within_s=1.0))
+    assert code == 2 and "no image on" in output and "start the drivers" in output, output
+
+
+def test_the_overlay_is_drawn_where_somebody_looks(cell, ros_node, start, wait_until):
+    import cv2
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import CompressedImage
+
+    pictures = []
+    best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    ros_node.create_subscription(CompressedImage, "/policy/overlay/compressed", pictures.append, best_effort)
+    start(overlay_hz=5.0, blending="ensemble")
+    wait_until(lambda: len(pictures) > 2, 30, "three overlays")
+    asked = {stamp_ns(m.header.stamp) for _, m in cell.requests}
+    assert stamp_ns(pictures[0].header.stamp) in asked and len(pictures) < len(asked)
+    image = cv2.imdecode(np.frombuffer(pictures[-1].data, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (240, 320, 3)
+    # `Sees` attends to what is bright: the left third, in the first object's orange.
+    left, right = image[:, 20:80].mean((0, 1)), image[:, 200:].mean((0, 1))
+    assert left[2] > 150 and left[2] > left[0] + 50 and right.max() < 60
 
 
 def test_a_bad_robot_file_or_none_ends_autostart(start, spawn, tmp_path):

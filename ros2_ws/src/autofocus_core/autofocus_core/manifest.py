@@ -34,6 +34,11 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotI
 #: Keys that need not be there, and the value that their absence means: files from before they existed stay readable.
 _OPTIONAL = {"state_history": 1}
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+#: torch stores weights as they are and deflates code alone: an archive that unpacks to more than its own size and this
+#: is a bomb, which a checksum of all entries would have to unpack.
+_MAX_DEFLATED_BYTES = 64 * 1024 * 1024
+#: More points than this no guard accepts in a request.
+MAX_HORIZON = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +119,15 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
     size = _list(table, "image_size", where)
     if len(size) != 2:
         raise AutofocusError(f"{where}: image_size", repr(size), "[height, width] in px", _EXPORT_AGAIN)
+    horizon = _count(table["horizon"], f"{where}: horizon")
+    if horizon > MAX_HORIZON:
+        raise AutofocusError(f"{where}: horizon", str(horizon), f"at most {MAX_HORIZON} points", _EXPORT_AGAIN)
     return Manifest(
         robot_name=_string(table, "robot_name", where), robot_hash=_string(table, "robot_hash", where),
         joints=joints, units=units, cameras=cameras,
         image_size=(_count(size[0], f"{where}: image_size"), _count(size[1], f"{where}: image_size")),
         control_rate_hz=_positive(table["control_rate_hz"], f"{where}: control_rate_hz"),
-        horizon=_count(table["horizon"], f"{where}: horizon"), dt_s=_positive(table["dt_s"], f"{where}: dt_s"),
+        horizon=horizon, dt_s=_positive(table["dt_s"], f"{where}: dt_s"),
         objects=_strings(table, "objects", where), method=_string(table, "method", where),
         config=_mapping(table, "config", where), normalisation=_mapping(table, "normalisation", where),
         dataset_hash=_string(table, "dataset_hash", where), code_version=_string(table, "code_version", where),
@@ -147,6 +155,11 @@ def read_manifest(path: str | Path) -> Manifest:
             if entry not in names:
                 raise AutofocusError(where, "a TorchScript archive without our manifest",
                                      f"an archive with extra/{MANIFEST_FILE}", _EXPORT_AGAIN)
+            unpacked = sum(info.file_size for info in archive.infolist())
+            if unpacked > path.stat().st_size + _MAX_DEFLATED_BYTES:
+                raise AutofocusError(where, f"{path.stat().st_size} bytes that unpack to {unpacked}",
+                                     "an archive whose weights are stored as they are",
+                                     "do not use this file; " + _EXPORT_AGAIN)
             if archive.getinfo(entry).file_size > _MAX_MANIFEST_BYTES:
                 raise AutofocusError(where, f"a manifest of {archive.getinfo(entry).file_size} bytes",
                                      f"at most {_MAX_MANIFEST_BYTES} bytes", _EXPORT_AGAIN)

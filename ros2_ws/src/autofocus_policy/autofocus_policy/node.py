@@ -180,7 +180,7 @@ class PolicyNode(LifecycleNode):
         self._submit(self._intake.state(msg, self._now_ns()))
 
     def _submit(self, observation: Observation | None) -> None:
-        if observation is not None and self._active:
+        if observation is not None and self._active and not self._monitor.stalled:
             self._worker.submit((self._epoch, observation))
 
     def _infer(self, item: tuple[int, Observation]) -> None:
