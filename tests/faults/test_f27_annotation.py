@@ -87,33 +87,34 @@ class Writes:
 
 
 @pytest.fixture(scope="module")
-def writes():
-    import openai
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("f27")
+    return [write_scene(folder / name, frames=20) for name in ("a", "b", "warm-up")]
 
-    with serving(says("warm-up")) as stub:  # the client looks once at the machine that it runs on (uname)
-        client = openai.OpenAI(api_key="none", base_url=stub.url, max_retries=0)
-        client.chat.completions.create(model="stub", messages=[{"role": "user", "content": "warm-up"}])
+
+@pytest.fixture(scope="module")
+def writes(recordings):
+    with serving(Server()) as stub:  # libraries look once at the machine that they run on, by programs (uname)
+        options = Options(describe="vlm", filter="vlm", vlm=f"openai:stub@{stub.url}")
+        (outcome,) = annotate_all(
+            recordings[2:], load_robot(CONFIG / "sim_arm.yaml"), load_task(CONFIG / "lift.yaml"), options
+        )
+    assert outcome.status == "annotated"
     noted = Writes()
     sys.addaudithook(noted)
     yield noted
     noted.on = False
 
 
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("f27")
-    return [write_scene(folder / name, frames=20) for name in ("a", "b")]
-
-
 @pytest.fixture
 def episodes(tmp_path, recordings):
     folder = tmp_path / "episodes"
     folder.mkdir()
-    for path in recordings:
+    for path in recordings[:2]:
         (folder / path.name).mkdir()
         for file in path.iterdir():
             os.link(file, folder / path.name / file.name)
-    return [folder / path.name for path in recordings]
+    return [folder / path.name for path in recordings[:2]]
 
 
 @pytest.fixture(autouse=True)
