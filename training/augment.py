@@ -1,78 +1,157 @@
-"""Augmentation of a batch on the fly: images and what is annotated on them move together. All cheap on one thread."""
+"""Augmentation of a batch on the fly: images and what is annotated on them move together.
+
+All of it is on bytes and with as few passes over them as there can be: it must keep up with the network on one thread.
+Colours go through a table of 256 entries for each image and channel.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from autofocus_training.config import Config
 from autofocus_training.draws import Draws
-from autofocus_training.images import to_unit
 from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Frames:
     """images (B, N, h, w, 3) uint8; boxes_px (B, N, K, 4) float32 x0 y0 x1 y1 in these images, NaN where the object
-    is absent; valid (B, N, K) bool: the box can be trusted."""
+    is absent; valid (B, N, K) bool: the box can be trusted; earlier_px (B, N, K, W - 1, 2) the objects' centres in the
+    frames before, earlier_valid (B, N, K, W - 1) bool (None: there is no window)."""
 
     images: Tensor
     boxes_px: Tensor
     valid: Tensor
+    earlier_px: Tensor | None = None
+    earlier_valid: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.earlier_px is None:
+            shape = (*self.valid.shape, 0)
+            object.__setattr__(self, "earlier_px", self.boxes_px.new_zeros(*shape, 2))
+            object.__setattr__(self, "earlier_valid", self.valid.new_zeros(shape))
 
     def centres_px(self) -> Tensor:
         """(B, N, K, 2) x, y of the boxes' centres."""
         return (self.boxes_px[..., :2] + self.boxes_px[..., 2:]) / 2.0
 
 
-def augment(frames: Frames, config: Config, draws: Draws) -> tuple[Tensor, Frames]:
-    """Shift, paste and jitter as configured -> (images (B, N, 3, h, w) float32 in [0, 1], the moved frames)."""
-    if config.shift_px:
+def augment(frames: Frames, config: Config, draws: Draws) -> Frames:
+    """Zoom and shift, paste, jitter and light as configured."""
+    if config.zoom:
+        frames = zoom_and_shift(frames, config.zoom, config.shift_px, draws)
+    elif config.shift_px:
         frames = shift(frames, config.shift_px, draws)
     if config.paste_shapes:
         frames = paste(frames, config.paste_shapes, config.paste_probability, config.paste_margin_px, draws)
-    images = to_unit(frames.images)
-    if config.jitter:
-        images = colour_jitter(images, config.jitter, draws)
-    return images, frames
+    if config.jitter or config.light:
+        images = recolour(frames.images, config.jitter, config.light, draws)
+        frames = Frames(images, frames.boxes_px, frames.valid, frames.earlier_px, frames.earlier_valid)
+    return frames
 
 
 def shift(frames: Frames, largest_px: int, draws: Draws) -> Frames:
-    """Move every sample by up to `largest_px` in x and y (edge pixels repeated), boxes with it; an object whose
-    centre leaves the image is no longer valid."""
-    batch, cameras, height, width, _ = frames.images.shape
+    """Move every image by up to `largest_px` in x and y (edge pixels repeated), boxes with it; an object whose centre
+    leaves the image is no longer valid."""
+    _, cameras, height, width, _ = frames.images.shape
     by = draws.integers(-largest_px, largest_px + 1, cameras, 2)
-    padded = _repeat_edges(_repeat_edges(frames.images, 2, largest_px), 3, largest_px)
-    images = torch.empty_like(frames.images)
-    # Plain slices, one sample after the other: several times faster than indexing all of them at once.
-    for i, per_camera in enumerate((largest_px - by).tolist()):
+    source = frames.images.numpy()
+    images = np.empty_like(source)
+    # Slices, one image after the other: several times faster than indexing all of them at once.
+    for i, per_camera in enumerate(by.tolist()):
         for n, (x, y) in enumerate(per_camera):
-            images[i, n] = padded[i, n, y : y + height, x : x + width]
-    boxes = frames.boxes_px + torch.cat([by, by], dim=-1)[:, :, None, :]
-    centres = Frames(images, boxes, frames.valid).centres_px()
-    inside = (centres >= 0).all(-1) & (centres[..., 0] < width) & (centres[..., 1] < height)
-    return Frames(images, boxes, frames.valid & inside)
+            _shift_one(source[i, n], images[i, n], x, y, height, width)
+    return _moved(frames, torch.from_numpy(images), torch.ones(()), by)
 
 
-def _repeat_edges(images: Tensor, dim: int, by_px: int) -> Tensor:
-    """Pad uint8 images on both sides of `dim` (torch's own replicate padding takes floats only)."""
-    shape = list(images.shape)
-    shape[dim] = by_px
-    first, last = images.narrow(dim, 0, 1), images.narrow(dim, images.shape[dim] - 1, 1)
-    return torch.cat([first.expand(shape), images, last.expand(shape)], dim=dim)
+def _shift_one(source: np.ndarray, out: np.ndarray, x: int, y: int, height: int, width: int) -> None:
+    """out[r, c] = source[r - y, c - x], with the nearest edge pixel where there is none."""
+    rows, columns = slice(max(y, 0), height + min(y, 0)), slice(max(x, 0), width + min(x, 0))
+    out[rows, columns] = source[max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)]
+    if x > 0:
+        out[rows, :x] = out[rows, x : x + 1]
+    elif x < 0:
+        out[rows, x:] = out[rows, x - 1 : x]
+    if y > 0:
+        out[:y] = out[y]
+    elif y < 0:
+        out[y:] = out[y - 1]
 
 
-def colour_jitter(images: Tensor, strength: float, draws: Draws) -> Tensor:
-    """Per-image contrast, brightness and channel gains within +- strength (the latter two half); clipped to [0, 1]."""
-    cameras = images.shape[1]
+def zoom_and_shift(frames: Frames, strength: float, largest_px: int, draws: Draws) -> Frames:
+    """Scale every image about its middle by 1 - strength to 1 + strength and move it by up to `largest_px` (bilinear,
+    edge pixels repeated), boxes with it; an object whose centre leaves the image is no longer valid."""
+    _, cameras, height, width, _ = frames.images.shape
+    scale = 1.0 + (draws.uniform(cameras) * 2.0 - 1.0) * strength
+    move = draws.integers(-largest_px, largest_px + 1, cameras, 2)
+    middle = torch.tensor([width / 2.0, height / 2.0])
+    offset = middle * (1.0 - scale)[..., None] + move  # a point p of the image, from its corner, goes to scale p + offset
+    source = frames.images.numpy()
+    images = np.empty_like(source)
+    for i in range(source.shape[0]):
+        for n in range(cameras):
+            s = float(scale[i, n])
+            # OpenCV's points are the centres of pixels: half a pixel from the corner.
+            x, y = (offset[i, n] + 0.5 * s - 0.5).tolist()
+            cv2.warpAffine(source[i, n], np.array([[s, 0.0, x], [0.0, s, y]]), (width, height), dst=images[i, n],
+                           flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+    return _moved(frames, torch.from_numpy(images), scale[..., None, None], offset)
+
+
+def _moved(frames: Frames, images: Tensor, scale: Tensor, by: Tensor) -> Frames:
+    """`images` with everything that is annotated scaled and then moved by `by` (B, N, 2)."""
+    height, width = images.shape[2:4]
+
+    def inside(points: Tensor) -> Tensor:
+        return (points >= 0).all(-1) & (points[..., 0] < width) & (points[..., 1] < height)
+
+    boxes = frames.boxes_px * scale + torch.cat([by, by], dim=-1)[:, :, None, :]
+    earlier = frames.earlier_px * (scale[..., None] if scale.ndim else scale) + by[:, :, None, None, :]
+    centres = (boxes[..., :2] + boxes[..., 2:]) / 2.0
+    return Frames(images, boxes, frames.valid & inside(centres), earlier, frames.earlier_valid & inside(earlier))
+
+
+def recolour(images: Tensor, jitter: float, light: float, draws: Draws) -> Tensor:
+    """(B, N, h, w, 3) uint8 -> the same: per-image contrast, brightness and channel gains within +- jitter (the latter
+    two half), then a change of light: gamma within exp(+- light), and a slope of brightness over the image, in a corner
+    at most +- light/2."""
+    tables, slope = colour_tables(images.shape[1], jitter, light, draws)
+    source, tables_u8 = images.numpy(), (tables * 255.0).round().to(torch.uint8).numpy()
+    out = np.empty_like(source)
+    batch, cameras, height, width, _ = source.shape
+    for i in range(batch):
+        for n in range(cameras):
+            cv2.LUT(source[i, n], tables_u8[i, n], dst=out[i, n])
+            if light:
+                _slope(out[i, n], *slope[i, n].tolist())
+    return torch.from_numpy(out)
+
+
+def colour_tables(cameras: int, jitter: float, light: float, draws: Draws) -> tuple[Tensor, Tensor]:
+    """For each image what a byte becomes, (B, N, 1, 256, 3) in [0, 1], and the slope in x and y, (B, N, 2)."""
 
     def around(*shape: int) -> Tensor:
-        return (draws.uniform(cameras, *shape) * 2.0 - 1.0) * strength
+        return draws.uniform(cameras, *shape) * 2.0 - 1.0
 
-    gain = (1.0 + around(1, 1, 1)) * (1.0 + 0.5 * around(3, 1, 1))
-    offset = 0.5 * around(1, 1, 1) + 0.5 * (1.0 - gain)
-    return torch.addcmul(offset, images, gain).clamp_(0.0, 1.0)
+    gain = (1.0 + jitter * around(1, 1, 1)) * (1.0 + 0.5 * jitter * around(1, 1, 3))
+    offset = 0.5 * jitter * around(1, 1, 1) + 0.5 * (1.0 - gain)
+    level = torch.arange(256)[None, None, None, :, None] / 255.0
+    tables = torch.addcmul(offset, level, gain).clamp_(0.0, 1.0)
+    if not light:
+        return tables, torch.zeros(0)
+    return tables ** torch.exp(light * around(1, 1, 1)), 0.25 * light * around(2)
+
+
+def _slope(image: np.ndarray, x: float, y: float) -> None:
+    """Multiply by 1 + x u + y v in place, with u, v from -1 to 1 over the image."""
+    height, width = image.shape[:2]
+    rows = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None] * np.float32(y)
+    factor = 1.0 + rows + np.linspace(-1.0, 1.0, width, dtype=np.float32) * np.float32(x)
+    cv2.multiply(image, cv2.merge([factor] * 3), dst=image, dtype=cv2.CV_8U)
 
 
 def paste(frames: Frames, shapes: int, probability: float, margin_px: float, draws: Draws) -> Frames:
@@ -82,27 +161,46 @@ def paste(frames: Frames, shapes: int, probability: float, margin_px: float, dra
     Nothing is drawn on an image where an object's place is unknown: the distractor might hide it.
     """
     batch, cameras, height, width, _ = frames.images.shape
-    count = batch * cameras
-    images = frames.images.reshape(count, height, width, 3).clone()
-    known = frames.valid.all(2).view(count, 1)
-    boxes = torch.nan_to_num(frames.boxes_px).view(count, 1, -1, 4)
-    low, high = boxes[..., :2] - margin_px, boxes[..., 2:] + margin_px  # (M, 1, K, 2)
-    size = torch.tensor([width, height])
+    images = frames.images.numpy().copy()
+    drawn = draws.uniform(shapes, cameras, 9).numpy()
+    known = frames.valid.all(2).numpy()
+    boxes = frames.boxes_px.numpy()
+    low, high = boxes[..., :2] - margin_px, boxes[..., 2:] + margin_px
     scale = width / 96.0
-    reach = math.ceil(9.0 * scale)
-    offsets = torch.cartesian_prod(torch.arange(-reach, reach + 1), torch.arange(-reach, reach + 1))
-    for _ in range(shapes):
-        r = draws.uniform(cameras, 9).flatten(0, 1)
-        half, middle = (3.0 + 6.0 * r[:, :2]) * scale, r[:, 2:4] * size
-        pixel = middle.long()[:, None] + offsets  # (M, P, 2) x, y: the neighbourhood only, not the whole image
-        centre = pixel + 0.5
-        away = (centre - middle[:, None]) / half[:, None]
-        ellipse = r[:, 4:5] < 0.5
-        drawn = torch.where(ellipse, away.square().sum(-1), away.abs().amax(-1)) < 1.0
-        drawn &= known & (r[:, 5:6] < probability) & (pixel >= 0).all(-1) & (pixel < size).all(-1)
-        near = (centre[:, :, None] > low) & (centre[:, :, None] < high)
-        drawn &= ~near.all(-1).any(-1)
-        image, point = drawn.nonzero(as_tuple=True)
-        x, y = pixel[image, point].unbind(-1)
-        images[image, y, x] = (r[:, 6:9] * 255.0).to(torch.uint8)[image]
-    return Frames(images.view_as(frames.images), frames.boxes_px, frames.valid)
+    for i, s, n in np.argwhere((drawn[..., 5] < probability) & known[:, None]):
+        r = drawn[i, s, n]
+        half, middle = (3.0 + 6.0 * r[:2]) * scale, r[2:4] * (width, height)
+        first = np.maximum(np.floor(middle - half).astype(int), 0)
+        last = np.minimum(np.ceil(middle + half).astype(int), (width, height))
+        # Centres of the pixels that may be meant: the neighbourhood only, not the whole image.
+        x, y = (np.arange(first[axis], last[axis]) + 0.5 for axis in (0, 1))
+        away_x, away_y = np.abs(x - middle[0]) / half[0], np.abs(y - middle[1]) / half[1]
+        if r[4] < 0.5:
+            mask = away_x[None] ** 2 + away_y[:, None] ** 2 < 1.0
+        else:
+            mask = (away_x < 1.0)[None] & (away_y < 1.0)[:, None]
+        for (x0, y0), (x1, y1) in zip(low[i, n], high[i, n]):
+            mask[np.ix_((y > y0) & (y < y1), (x > x0) & (x < x1))] = False
+        images[i, n, first[1] : last[1], first[0] : last[0]][mask] = (r[6:9] * 255.0).astype(np.uint8)
+    return Frames(torch.from_numpy(images), frames.boxes_px, frames.valid, frames.earlier_px, frames.earlier_valid)
+
+
+def swap_background(frames: Frames, others: Frames, chosen: Tensor, margin_px: float) -> Frames:
+    """Where `chosen` (B,) bool: what lies farther than `margin_px` from every box of the sample and of its other
+    becomes the other's. So the sample keeps its own objects and gets no second ones.
+
+    An image is left as it is where an object's place is unknown in it or in the other.
+    """
+    known = (frames.valid.all(2) & others.valid.all(2)).numpy() & chosen.numpy()[:, None]
+    source, other = frames.images.numpy(), others.images.numpy()
+    height, width = source.shape[2:4]
+    boxes = np.concatenate([frames.boxes_px.numpy(), others.boxes_px.numpy()], axis=2)
+    images = source.copy()
+    for i, n in np.argwhere(known):
+        images[i, n] = other[i, n]
+        for x0, y0, x1, y1 in boxes[i, n]:
+            rows = slice(max(math.floor(y0 - margin_px), 0), min(math.ceil(y1 + margin_px), height))
+            columns = slice(max(math.floor(x0 - margin_px), 0), min(math.ceil(x1 + margin_px), width))
+            if rows.start < rows.stop and columns.start < columns.stop:
+                images[i, n, rows, columns] = source[i, n, rows, columns]
+    return Frames(torch.from_numpy(images), frames.boxes_px, frames.valid, frames.earlier_px, frames.earlier_valid)

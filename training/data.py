@@ -1,37 +1,39 @@
-"""From recorded episodes and their annotations to aligned samples. Nothing is skipped in silence: an unreadable frame
-is an error, and every frame that cannot be a sample is counted under its reason."""
+"""From recorded episodes and their annotations to a data set: which objects, which samples, and its hash."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Protocol
 
 import numpy as np
 import torch
 from autofocus_core.annotation import Annotation
-from autofocus_core.bags import Bag
 from autofocus_core.episode import Episode
-from autofocus_core.episode_meta import Trim
 from autofocus_core.errors import AutofocusError
-from autofocus_core.joints import read_joints
-from autofocus_core.resample import NS_PER_MS, Missing, StreamBuffer, observations
 from autofocus_core.review import read_reviewed
 from autofocus_core.schema import Robot, Task
 from autofocus_training.config import Config
-from autofocus_training.images import resize_frames
-from autofocus_training.samples import Samples
+from autofocus_training.names import NEEDS_MAPS
+from autofocus_training.reading import Part, action_chunks, read_part
+from autofocus_training.samples import Samples, StoredImages
 from torch import Tensor
 
+__all__ = ["Dataset", "action_chunks", "assemble", "load_dataset", "needs_annotation", "read_annotations"]
+
 PROBES = 8  # samples kept at the cameras' own size, for the export's check
-NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """samples; objects: names of their K objects; left_out {reason: frames}; probe_images (P, N, H, W, 3) uint8 at the
-    cameras' own size with probe_states (P, A) float32; hash: of the recordings, annotations and data settings."""
+    cameras' own size with probe_states (P, A) or (P, states, A) float32; hash: of the recordings, annotations and data
+    settings."""
 
     samples: Samples
     objects: tuple[str, ...]
@@ -41,28 +43,73 @@ class Dataset:
     hash: str
 
 
+class ImageSink(Protocol):
+    """Where the images of the samples go, episode by episode."""
+
+    def add(self, images: np.ndarray) -> None:
+        """Append (m, N, h, w, 3) uint8."""
+
+    def images(self) -> Tensor | StoredImages:
+        """All that were added."""
+
+
+class InMemory:
+    """Keeps the images as one tensor."""
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+
+    def add(self, images: np.ndarray) -> None:
+        """See ImageSink."""
+        self._parts.append(images)
+
+    def images(self) -> Tensor:
+        """See ImageSink."""
+        return torch.from_numpy(np.concatenate(self._parts))
+
+
 def load_dataset(
     episodes: Sequence[Episode], robot: Robot, task: Task, config: Config,
-    on_episode: Callable[[], object] = lambda: None,
+    on_episode: Callable[[], object] = lambda: None, workers: int = 0,
 ) -> Dataset:  # fmt: skip
-    """Read all `episodes`; with method "none" and no distractor paste, annotations are not needed.
+    """Read all `episodes` into memory, in `workers` processes (0: in this one).
 
-    Annotations are taken as a person's review left them. Raises AutofocusError for a missing annotation, a corrupt
-    frame (naming bag, topic and stamp), a stream that is not in the bag, or where no sample comes out.
+    Annotations are taken as a person's review left them; where `needs_annotation` says no, an episode may be without.
+    Raises AutofocusError for a missing annotation, a corrupt frame (naming bag, topic and stamp), a stream that is not
+    in the bag, cameras of several sizes, a configured object that is not annotated, or where no sample comes out.
     """
-    annotated = config.method != "none" or config.paste_shapes > 0
-    annotations = [read_reviewed(e.path) if annotated else _annotation_if_any(e) for e in episodes]
-    objects = object_names(annotations, task)
+    annotations = read_annotations(episodes, config)
+    return assemble(episodes, annotations, robot, task, config, InMemory(), on_episode, workers)
+
+
+def needs_annotation(config: Config) -> bool:
+    """Whether every episode must be annotated: for a saliency method, distractors or other backgrounds."""
+    return config.method in NEEDS_MAPS or config.paste_shapes > 0 or config.background_swap > 0
+
+
+def read_annotations(episodes: Sequence[Episode], config: Config) -> list[Annotation | None]:
+    """The annotation of each episode after review; None where there is none and none is needed."""
+    needed = needs_annotation(config)
+    return [read_reviewed(e.path) if needed or e.annotation_path.is_dir() else None for e in episodes]
+
+
+def assemble(
+    episodes: Sequence[Episode], annotations: Sequence[Annotation | None], robot: Robot, task: Task, config: Config,
+    sink: ImageSink, on_episode: Callable[[], object] = lambda: None, workers: int = 0,
+) -> Dataset:  # fmt: skip
+    """As `load_dataset`, with the images wherever `sink` keeps them: never more than a few episodes' in memory."""
+    _check_cameras(robot, task)
+    objects = object_names(annotations, task, config)
     left_out: Counter[str] = Counter()
-    parts: list[_Part] = []
-    probes: list[tuple[np.ndarray, np.ndarray]] = []
-    for number, (episode, annotation) in enumerate(zip(episodes, annotations, strict=True)):
-        with episode.open() as bag:
-            part = _read_episode(bag, robot, task, annotation, objects, config, left_out, episode.trim)
-        if part.stamps_ns:
-            parts.append(part)
-            part.episode = number
-            probes.append(part.probe)
+    parts: list[Part] = []
+    numbers: list[np.ndarray] = []
+    jobs = [(e, a, robot, task, objects, config) for e, a in zip(episodes, annotations, strict=True)]
+    for number, part in enumerate(_parts(jobs, workers)):
+        left_out.update(part.left_out)
+        if len(part.stamps_ns):
+            sink.add(part.images)
+            parts.append(_without_images(part))
+            numbers.append(np.full(len(part.stamps_ns), number))
         on_episode()
     if not parts:
         reasons = "; ".join(f"{count} frames: {reason}" for reason, count in left_out.items()) or "no frame at all"
@@ -70,179 +117,141 @@ def load_dataset(
             f"{len(episodes)} episodes", reasons, "frames with a state and an action",
             "check the topics and timeouts in the robot YAML against the recording (`autofocus episodes`)",
         )  # fmt: skip
-    samples = _stack(parts)
-    samples, objects = _drop_unseen(samples, objects)
-    probes = probes[:: max(1, len(probes) // PROBES)][:PROBES]
+    samples, objects = _drop_unseen(_samples(parts, numbers, sink.images(), robot), objects, config)
+    probes = parts[:: max(1, len(parts) // PROBES)][:PROBES]
+    states = torch.from_numpy(np.stack([part.states[0] for part in probes]))
+    states = states if config.state_history > 1 else states[:, 0]
     return Dataset(
-        samples, objects, left_out,
-        torch.from_numpy(np.stack([images for images, _ in probes])),
-        torch.from_numpy(np.stack([state for _, state in probes])).float(),
-        _hash(episodes, annotations, robot, task, config),
+        samples, objects, left_out, torch.from_numpy(np.stack([part.probe for part in probes])),
+        states, data_hash(episodes, annotations, robot, task, config),
     )  # fmt: skip
 
 
-def object_names(annotations: Sequence[Annotation | None], task: Task) -> tuple[str, ...]:
-    """Names of all annotated objects: in the task's order, then in order of appearance."""
+def object_names(annotations: Sequence[Annotation | None], task: Task, config: Config) -> tuple[str, ...]:
+    """Names of the annotated objects that are used: in the config's order, or all in the task's order and then in order
+    of appearance. Raises AutofocusError for one in the config that is annotated nowhere."""
     found = {
         track.name: None
         for annotation in annotations if annotation is not None
         for camera in annotation.cameras if camera.camera in task.cameras
         for track in camera.objects
     }  # fmt: skip
+    if config.objects:
+        unknown = [name for name in config.objects if name not in found]
+        if unknown and (found or needs_annotation(config)):
+            raise AutofocusError(
+                "config: objects", ", ".join(map(repr, unknown)), ", ".join(map(repr, found)) or "(none annotated)",
+                "name annotated objects, or write objects: [] for all of them",
+            )  # fmt: skip
+        return tuple(name for name in config.objects if name in found)
     return (*(name for name in task.objects if name in found), *(name for name in found if name not in task.objects))
 
 
-def action_chunks(
-    stamps_ns: np.ndarray, actions: np.ndarray, anchors_ns: np.ndarray, horizon: int, dt_s: float, max_gap_ns: int
-) -> list[np.ndarray | str]:
-    """For each anchor the actions (horizon, A) at anchor + k dt, k = 1 .. horizon, linear between recorded ones and
-    the last one after the end; or the reason why there is none.
-
-    A chunk may reach beyond the last action, an anchor may not: what the arm does after the demonstration is no label.
-    """
-    buffer = StreamBuffer(max_gap_ns, max(1, len(stamps_ns)))
-    for stamp, action in zip(stamps_ns.tolist(), actions):
-        buffer.push(stamp, action)
-    chunks: list[np.ndarray | str] = []
-    for anchor in anchors_ns.tolist():
-        if not len(stamps_ns) or anchor > stamps_ns[-1]:
-            chunks.append("after the last action")
-            continue
-        times = [anchor + round(k * dt_s * NS_PER_S) for k in range(1, horizon + 1)]
-        values = [buffer.interpolate(min(t, int(stamps_ns[-1]))) for t in times]
-        if any(value is None for value in values):
-            before = times[0] < stamps_ns[0]
-            chunks.append("before the first action" if before else "gap in the actions")
-            continue
-        chunks.append(np.stack(values))
-    return chunks
-
-
-class _Part:
-    """The samples of one episode, while they are being read."""
-
-    def __init__(self) -> None:
-        self.episode = 0
-        self.images: list[Tensor] = []
-        self.states: list[np.ndarray] = []
-        self.actions: list[np.ndarray] = []
-        self.boxes: list[np.ndarray] = []
-        self.valid: list[np.ndarray] = []
-        self.stamps_ns: list[int] = []
-        self.probe: tuple[np.ndarray, np.ndarray] = (np.zeros(0), np.zeros(0))
-
-
-def _read_episode(
-    bag: Bag, robot: Robot, task: Task, annotation: Annotation | None, objects: tuple[str, ...], config: Config,
-    left_out: Counter[str], trim: Trim | None,
-) -> _Part:  # fmt: skip
-    bag.require([robot.action.topic])
-    stamps_ns, actions = read_joints(bag, robot.action.topic, robot)
-    if trim is not None:  # what came after the end is no label either: the episode is as if it had stopped there
-        stamps_ns, actions = stamps_ns[stamps_ns <= trim.end_ns], actions[stamps_ns <= trim.end_ns]
-    lookup = _BoxLookup(annotation, task.cameras, objects, robot, config.image_size)
-    max_gap_ns = round(robot.action.timeout_ms * NS_PER_MS)
-    part = _Part()
-    for number, observation in enumerate(observations(bag, robot, task.cameras)):
-        if number % config.anchor_stride:
-            continue
-        if trim is not None and not trim.start_ns <= observation.stamp_ns <= trim.end_ns:
-            left_out["outside the trim"] += 1
-            continue
-        if isinstance(observation, Missing):
-            left_out[observation.reason] += 1
-            continue
-        anchor = np.array([observation.stamp_ns])
-        (chunk,) = action_chunks(stamps_ns, actions, anchor, config.horizon, config.dt_s, max_gap_ns)
-        if isinstance(chunk, str):
-            left_out[chunk] += 1
-            continue
-        native = np.stack([observation.images[name] for name in task.cameras])
-        boxes, valid = lookup.at(observation.image_stamps_ns)
-        part.images.append(resize_frames(torch.from_numpy(native), *config.image_size))
-        part.states.append(observation.state)
-        part.actions.append(chunk)
-        part.boxes.append(boxes)
-        part.valid.append(valid)
-        part.stamps_ns.append(observation.stamp_ns)
-        if len(part.stamps_ns) == 1:
-            part.probe = (native, observation.state)
-    return part
-
-
-class _BoxLookup:
-    """Boxes and validity of each object at an image's stamp, scaled to the resized image."""
-
-    def __init__(
-        self, annotation: Annotation | None, cameras: Sequence[str], objects: Sequence[str], robot: Robot,
-        image_size: tuple[int, int],
-    ) -> None:  # fmt: skip
-        self.cameras = tuple(cameras)
-        self.shape = (len(self.cameras), len(objects), 4)
-        self.tracks: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-        self.rows: list[dict[int, int]] = [{} for _ in self.cameras]
-        if annotation is None:
-            return
-        for n, name in enumerate(self.cameras):
-            camera = annotation.camera(name)
-            self.rows[n] = {stamp: row for row, stamp in enumerate(camera.stamps_ns.tolist())}
-            height, width = image_size
-            scale = np.array([width / camera.width_px, height / camera.height_px] * 2, dtype=np.float32)
-            for track in camera.objects:
-                seen = np.isfinite(track.boxes_px).all(axis=1)
-                self.tracks[n, objects.index(track.name)] = (track.boxes_px * scale, track.valid & camera.valid & seen)
-
-    def at(self, stamps_ns: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (N, K, 4) float32 and valid (N, K) bool; a frame that was not annotated has nothing valid."""
-        boxes = np.full(self.shape, np.nan, dtype=np.float32)
-        valid = np.zeros(self.shape[:2], dtype=bool)
-        for (n, k), (track_boxes, track_valid) in self.tracks.items():
-            row = self.rows[n].get(stamps_ns[self.cameras[n]])
-            if row is not None:
-                boxes[n, k], valid[n, k] = track_boxes[row], track_valid[row]
-        return boxes, valid
-
-
-def _stack(parts: list[_Part]) -> Samples:
-    def floats(arrays: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays)).float()
-
-    return Samples(
-        images=torch.stack([image for part in parts for image in part.images]),
-        states=floats([state for part in parts for state in part.states]),
-        actions=floats([action for part in parts for action in part.actions]),
-        boxes_px=floats([boxes for part in parts for boxes in part.boxes]),
-        valid=torch.from_numpy(np.stack([valid for part in parts for valid in part.valid])),
-        episodes=torch.tensor([part.episode for part in parts for _ in part.stamps_ns]),
-        stamps_ns=torch.tensor([stamp for part in parts for stamp in part.stamps_ns]),
-    )
-
-
-def _drop_unseen(samples: Samples, objects: tuple[str, ...]) -> tuple[Samples, tuple[str, ...]]:
-    """Leave out objects without one valid box: a keypoint head would stay untrained and feed noise to the policy."""
-    seen = samples.valid.any(0).any(0)
-    kept = Samples(
-        samples.images, samples.states, samples.actions, samples.boxes_px[:, :, seen], samples.valid[:, :, seen],
-        samples.episodes, samples.stamps_ns,
-    )  # fmt: skip
-    return kept, tuple(name for name, keep in zip(objects, seen.tolist(), strict=True) if keep)
-
-
-def _annotation_if_any(episode: Episode) -> Annotation | None:
-    return read_reviewed(episode.path) if episode.annotation_path.is_dir() else None
-
-
-def _hash(
+def data_hash(
     episodes: Sequence[Episode], annotations: Sequence[Annotation | None], robot: Robot, task: Task, config: Config
 ) -> str:
+    """Hex SHA-256 of everything that decides what the samples are, but the code."""
     digest = hashlib.sha256()
-    settings = (task.name, *task.cameras, *config.image_size, config.horizon, config.dt_s, config.anchor_stride)
-    digest.update(f"{robot.hash()} {settings}".encode())
+    digest.update(f"{robot.hash()} {data_settings(task, config)}".encode())
     for episode, annotation in zip(episodes, annotations, strict=True):
         digest.update(episode.content_hash().encode())
         if episode.trim is not None:
             digest.update(f"trim {episode.trim.start_ns} {episode.trim.end_ns}".encode())
         for camera in annotation.cameras if annotation is not None else ():
+            digest.update(camera.camera.encode() + camera.valid.tobytes() + camera.stamps_ns.tobytes())
             for track in camera.objects:
                 digest.update(track.name.encode() + track.boxes_px.tobytes() + track.valid.tobytes())
     return digest.hexdigest()
+
+
+def data_settings(task: Task, config: Config) -> tuple[object, ...]:
+    """The settings among those of a run that decide what the samples are."""
+    return (
+        task.name, *task.cameras, *config.image_size, config.horizon, config.dt_s, config.anchor_stride,
+        config.state_history, config.saliency_window, config.objects,
+    )  # fmt: skip
+
+
+Job = tuple[Episode, Annotation | None, Robot, Task, tuple[str, ...], Config]
+
+
+def _parts(jobs: Sequence[Job], workers: int) -> Iterator[Part]:
+    """The part of each job, in order; at most two for each worker are ahead of what was taken."""
+    if workers < 1 or len(jobs) < 2:
+        yield from (_read(job) for job in jobs)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("fork"), initializer=torch.set_num_threads,
+                               initargs=(1,))  # fmt: skip
+    try:
+        ahead: deque[Future[Part]] = deque()
+        for job in jobs:
+            ahead.append(pool.submit(_read, job))
+            if len(ahead) > 2 * workers:
+                yield _result(ahead.popleft())
+        while ahead:
+            yield _result(ahead.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[Part]) -> Part:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise AutofocusError(
+            "reading episodes", "a process that reads them was killed", "processes that live",
+            "look whether memory ran out (dmesg), and give --workers 0",
+        ) from error  # fmt: skip
+
+
+def _read(job: Job) -> Part:
+    episode, annotation, robot, task, objects, config = job
+    try:
+        with episode.open() as bag:
+            return read_part(bag, robot, task, annotation, objects, config, episode.trim)
+    except AutofocusError as error:
+        # As it goes to another process: a class of its own need not survive the journey.
+        raise AutofocusError(error.where, error.got, error.allowed, error.fix) from error
+
+
+def _check_cameras(robot: Robot, task: Task) -> None:
+    sizes = {name: (robot.camera(name).width_px, robot.camera(name).height_px) for name in task.cameras}
+    if len(set(sizes.values())) > 1:
+        raise AutofocusError(
+            f"task {task.name}: cameras", ", ".join(f"{name} {w}x{h}" for name, (w, h) in sizes.items()),
+            "one size for all cameras of a policy, which sees them as one array",
+            "set the cameras' drivers to one size and record again, or name fewer cameras in the task YAML",
+        )  # fmt: skip
+
+
+def _without_images(part: Part) -> Part:
+    return Part(np.zeros(0, np.uint8), *(getattr(part, name) for name in Part.__slots__[1:]))
+
+
+def _samples(parts: list[Part], numbers: list[np.ndarray], images: Tensor | StoredImages, robot: Robot) -> Samples:
+    def joined(name: str) -> Tensor:
+        return torch.from_numpy(np.concatenate([getattr(part, name) for part in parts]))
+
+    arm, states = len(robot.joints), joined("states")
+    names = ("actions", "boxes_px", "valid", "stamps_ns", "earlier_px", "earlier_valid")
+    return Samples(
+        images=images, states=states if states.shape[1] > 1 else states[:, 0], episodes=torch.from_numpy(np.concatenate(numbers)),
+        gripper=torch.arange(len(robot.joint_names)) >= arm, **{name: joined(name) for name in names},
+    )  # fmt: skip
+
+
+def _drop_unseen(samples: Samples, objects: tuple[str, ...], config: Config) -> tuple[Samples, tuple[str, ...]]:
+    """Leave out objects without one valid box: a keypoint head would stay untrained and feed noise to the policy. Where
+    the config names such an object that is an error."""
+    seen = samples.valid.any(0).any(0)
+    kept = tuple(name for name, keep in zip(objects, seen.tolist(), strict=True) if keep)
+    if config.objects and needs_annotation(config) and len(kept) < len(objects):
+        raise AutofocusError(
+            "config: objects", ", ".join(repr(name) for name in objects if name not in kept) + " without one valid box",
+            ", ".join(map(repr, kept)) or "(none)", "look at `autofocus review`, or leave it out",
+        )  # fmt: skip
+    return Samples(
+        samples.images, samples.states, samples.actions, samples.boxes_px[:, :, seen], samples.valid[:, :, seen],
+        samples.episodes, samples.stamps_ns, samples.earlier_px[:, :, seen], samples.earlier_valid[:, :, seen],
+        samples.gripper,
+    ), kept  # fmt: skip

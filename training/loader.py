@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import torch
 import torch.distributed
-from autofocus_training.augment import Frames, augment
+import torch.utils.data
+from autofocus_core.errors import AutofocusError
+from autofocus_training.augment import Frames, augment, swap_background
 from autofocus_training.batch import Batch, Targets
 from autofocus_training.config import Config
 from autofocus_training.draws import Draws, seed_of
+from autofocus_training.images import to_unit
 from autofocus_training.samples import Normaliser, Samples
 from torch import Tensor
 
@@ -47,35 +52,74 @@ class Share:
 
 @contextmanager
 def batches(
-    samples: Samples, normaliser: Normaliser, config: Config, first: int, last: int, share: Share
+    samples: Samples, normaliser: Normaliser, config: Config, first: int, last: int, share: Share, workers: int = 0
 ) -> Iterator[Iterator[Batch]]:
-    """The batches of steps first .. last - 1, while the block lasts."""
-    yield (make_batch(samples, normaliser, config, step, share) for step in range(first, last))
+    """The batches of steps first .. last - 1, while the block lasts: made by `workers` processes ahead of who takes
+    them, or with 0 in this process. They are the same, to the bit, whoever makes them."""
+    source = _Source(samples, normaliser, config, share)
+    stream = _made_ahead(source, first, last, workers) if workers else map(source.__getitem__, range(first, last))
+    finished = (finish(batch) for batch in stream)
+    try:
+        yield finished
+    finally:
+        finished.close()
+        if workers:
+            stream.close()  # lets go of the loader, which ends its processes
 
 
 def make_batch(samples: Samples, normaliser: Normaliser, config: Config, step: int, share: Share) -> Batch:
     """One step's batch, or this process's share of it."""
+    return finish(prepare(samples, normaliser, config, step, share))
+
+
+def prepare(samples: Samples, normaliser: Normaliser, config: Config, step: int, share: Share) -> Batch:
+    """As `make_batch`, with images as bytes, (B, N, h, w, 3): a quarter of what has to go from process to process."""
     index = indices(len(samples), config.batch_size, config.seed, step)
     rows = share.rows(len(index))
     draws = Draws(config.seed, step, rows, len(index))
     taken = samples.take(index[rows])
-    images, frames = augment(taken.frames(), config, draws)
+    frames = taken.frames()
+    if config.background_swap:
+        chosen = draws.uniform() < config.background_swap
+        other = draws.integers(0, len(samples))
+        others = samples.take(torch.where(chosen, other, index[rows])).frames()
+        frames = swap_background(frames, others, chosen, config.paste_margin_px)
+    frames = augment(frames, config, draws)
     state = normaliser.states(taken.states)
     if config.gripper_noise:
-        # On what is predicted absolutely: when to close is to be read from the scene, not from having begun to.
-        absolute = 1.0 - normaliser.relative
-        state = state + draws.normal(state.shape[1]) * config.gripper_noise * absolute
+        # When to close is to be read from the scene, not from having begun to.
+        gripper = normaliser.relative == 0 if taken.gripper is None else taken.gripper
+        noise = draws.normal(state.shape[1]) * config.gripper_noise
+        state = state + noise * gripper.repeat(state.shape[1] // len(gripper))
     actions = normaliser.actions(taken.actions, taken.states)
-    return Batch(images, state, actions, targets(frames, config), step / config.steps)
+    maps = targets(frames, config)
+    if config.saliency_share < 1.0:
+        used = torch.isin(taken.episodes, mapped_episodes(samples.episodes, config.saliency_share, config.seed))
+        maps = replace(maps, valid=maps.valid & used[:, None, None, None])
+    return Batch(frames.images, state, actions, maps, step / config.steps)
+
+
+def finish(batch: Batch) -> Batch:
+    """What is left to do on a batch of `prepare`: images (B, N, 3, h, w) float32 in [0, 1]."""
+    return replace(batch, images=to_unit(batch.images))
 
 
 def targets(frames: Frames, config: Config) -> Targets:
     """The maps of `frames`, as configured."""
     half = (frames.boxes_px[..., 2:] - frames.boxes_px[..., :2]) / 2.0
     return Targets(
-        frames.centres_px()[:, :, :, None], half, frames.valid[..., None], config.sigma_px, config.image_size,
+        torch.cat([frames.centres_px()[:, :, :, None], frames.earlier_px], dim=3), half,
+        torch.cat([frames.valid[..., None], frames.earlier_valid], dim=3), config.sigma_px, config.image_size,
         config.saliency_shape, config.saliency_alpha,
     )  # fmt: skip
+
+
+def mapped_episodes(episodes: Tensor, share: float, seed: int) -> Tensor:
+    """Which of the episodes that occur in `episodes` (M,) have their maps used: `share` of them, rounded, and at least
+    one where that is not 0. Those of a smaller share are among those of a larger one."""
+    names = torch.unique(episodes)
+    count = max(round(share * len(names)), 1) if share else 0
+    return names[torch.randperm(len(names), generator=torch.Generator().manual_seed(seed_of("maps", seed)))[:count]]
 
 
 def indices(count: int, size: int, seed: int, step: int) -> Tensor:
@@ -85,3 +129,41 @@ def indices(count: int, size: int, seed: int, step: int) -> Tensor:
     epoch, place = divmod(step, per_epoch)
     generator = torch.Generator().manual_seed(seed_of("epoch", seed, epoch))
     return torch.randperm(count, generator=generator)[place * size : (place + 1) * size]
+
+
+class _Source(torch.utils.data.Dataset):
+    """Batches by their step."""
+
+    def __init__(self, samples: Samples, normaliser: Normaliser, config: Config, share: Share) -> None:
+        self._arguments = (samples, normaliser, config)
+        self._share = share
+
+    def __getitem__(self, step: int) -> Batch:
+        return prepare(*self._arguments, step, self._share)
+
+
+def _made_ahead(source: _Source, first: int, last: int, workers: int) -> Iterator[Batch]:
+    loader = torch.utils.data.DataLoader(
+        source, batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=_as_it_is,
+        worker_init_fn=_in_worker, multiprocessing_context="fork",
+    )  # fmt: skip
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise AutofocusError(
+            "training: a process that makes batches", str(error).split("\n")[0], "processes that live",
+            "look whether memory or /dev/shm ran out (dmesg, df /dev/shm), and give --workers 0",
+        ) from error  # fmt: skip
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _in_worker(number: int) -> None:
+    # Ctrl-C goes to the whole group of processes: the loop ends its step, saves, and ends these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -12,12 +14,13 @@ from autofocus_core.errors import AutofocusError
 from autofocus_training.config import load_config
 from autofocus_training.data import action_chunks, load_dataset
 from autofocus_training.images import resize_frames
+from autofocus_training.samples import STD_FLOOR, Normaliser, Samples, StoredImages
 
 CONFIG = load_config("tiny")
 
 
-def dataset(*paths, config=CONFIG):
-    return load_dataset([load_episode(p) for p in paths], bags.robot(), bags.task(), config)
+def dataset(*paths, config=CONFIG, workers=0):
+    return load_dataset([load_episode(p) for p in paths], bags.robot(), bags.task(), config, workers=workers)
 
 
 def test_every_sample_is_of_one_moment(tmp_path):
@@ -129,3 +132,102 @@ def test_no_usable_frame_says_why(tmp_path):
     path = bags.write_episode(tmp_path / "e0", frames=6, actions_end=-1)
     with pytest.raises(AutofocusError, match="6 frames: after the last action"):
         dataset(path)
+
+
+def test_several_processes_read_the_same_and_their_errors_arrive(tmp_path):
+    paths = [bags.write_episode(tmp_path / f"e{k}", frames=12 + k) for k in range(5)]
+    one, two = dataset(*paths), dataset(*paths, workers=2)
+    for name in Samples.__slots__:
+        same = torch.equal if name != "boxes_px" else lambda a, b: torch.equal(a.nan_to_num(), b.nan_to_num())
+        assert same(getattr(one.samples, name), getattr(two.samples, name)), name
+    assert one.left_out == two.left_out and one.hash == two.hash
+    broken = bags.write_episode(tmp_path / "broken", corrupt=7)
+    with pytest.raises(AutofocusError, match=str(bags.START_NS + 7 * bags.FRAME_NS)):
+        dataset(*paths, broken, workers=2)
+
+
+def test_earlier_joint_states_are_those_of_their_own_times(tmp_path):
+    """state_history=3: at t, t - 0.1 s, t - 0.2 s; frames without so much of a past are counted under their reason."""
+    found = dataset(bags.write_episode(tmp_path / "e0"), config=load_config("tiny", ["state_history=3"]))
+    first = bags.START_NS - 10_000_000  # of the joints
+    for stamp, states in zip(found.samples.stamps_ns.tolist(), found.samples.states, strict=True):
+        for k in range(3):
+            t = stamp - k * 100_000_000
+            np.testing.assert_allclose(states[k], bags.joints_at(t - (t - first) % 10_000_000), atol=1e-6)
+    assert found.samples.stamps_ns.min() - first >= 200_000_000
+    assert sum(count for reason, count in found.left_out.items() if "earlier" in reason) == 6
+    assert found.probe_states.shape == (1, 3, 3)
+
+
+def test_history_and_targets_reach_the_network_as_configured(tmp_path):
+    """P * A states, the present one first; absolute targets are z-scores of the targets themselves."""
+    found = dataset(bags.write_episode(tmp_path / "e0"), config=load_config("tiny", ["state_history=2"])).samples
+    for relative in (torch.tensor([1.0, 1.0, 0.0]), torch.zeros(3)):
+        normaliser = Normaliser.fit(found.states, found.actions, relative)
+        assert normaliser.states(found.states).shape == (len(found), 6)
+        torch.testing.assert_close(normaliser.states(found.states)[:, :3], normaliser.states(found.states[:, 0]))
+        scores = normaliser.actions(found.actions, found.states)
+        torch.testing.assert_close(normaliser.absolute(scores, found.states), found.actions)
+    scale = found.actions.std(0, correction=0).clamp(min=STD_FLOOR)
+    torch.testing.assert_close(scores, (found.actions - found.actions.mean(0)) / scale)
+
+
+def test_only_the_objects_that_the_config_names_are_used(tmp_path):
+    path = bags.write_episode(tmp_path / "e0", frames=12)
+    found = dataset(path, config=load_config("tiny", ["objects=[gripper]"]))
+    assert found.objects == ("gripper",) and found.samples.boxes_px[0, 0].shape == (1, 4)
+    assert found.samples.boxes_px[0, 0, 0, 0] == 30.0 * CONFIG.image_width_px / bags.WIDTH
+    assert dataset(path, config=load_config("tiny", ["objects=[gripper, red cube]"])).objects == bags.OBJECTS[::-1]
+    with pytest.raises(AutofocusError, match="'blue bowl'") as caught:
+        dataset(path, config=load_config("tiny", ["objects=[gripper, blue bowl]"]))
+    assert "'red cube', 'gripper'" in str(caught.value)
+    unseen = bags.write_episode(tmp_path / "e1", frames=12, invalid=tuple(range(12)))
+    with pytest.raises(AutofocusError, match="'red cube' without one valid box"):
+        dataset(unseen, config=load_config("tiny", ["objects=[red cube]"]))
+    assert dataset(unseen, config=load_config("tiny", ["objects=[red cube]", "method=none"])).objects == ()
+
+
+def test_the_window_holds_the_camera_s_own_frames_before(tmp_path):
+    """saliency_window=3 with every second frame a sample: the frames before are the camera's, not the samples'."""
+    config = load_config("tiny", ["saliency_window=3", "saliency_alpha=0.7", "anchor_stride=2"])
+    found = dataset(bags.write_episode(tmp_path / "e0", invalid=(5,)), config=config).samples
+    scale = config.image_height_px / bags.HEIGHT
+    for i, number in enumerate(found.images[:, 0, 0, 0, 0].tolist()):
+        for j in (1, 2):
+            known = number - j >= 0 and number - j != 5
+            assert bool(found.earlier_valid[i, 0, 0, j - 1]) is known
+            if known:
+                x0, y0, x1, y1 = bags.box_at(number - j) * scale
+                np.testing.assert_allclose(found.earlier_px[i, 0, 0, j - 1], [(x0 + x1) / 2, (y0 + y1) / 2], rtol=1e-5)
+
+
+def test_two_cameras_each_with_the_boxes_of_its_own_frames(tmp_path):
+    """The wrist camera's frames come 10 ms later, so at an anchor its last one is the one before."""
+    cameras = ("camera", "wrist")
+    episode = load_episode(bags.write_episode(tmp_path / "e0", wrist=True))
+    found = load_dataset([episode], bags.robot(cameras), bags.task(cameras), CONFIG)
+    samples, scale = found.samples, CONFIG.image_height_px / bags.HEIGHT
+    assert samples.images.shape[1:] == (2, *CONFIG.image_size, 3) and found.probe_images.shape[1] == 2
+    assert found.left_out["camera wrist: no message within 200 ms before"] == 1
+    numbers = samples.images[:, 0, 0, 0, 0].long()
+    assert torch.equal(samples.images[:, 1, 0, 0, 1].long(), numbers - 1)
+    for i, number in enumerate(numbers.tolist()):
+        wanted = (bags.box_at(number - 1) + [0, 20, 0, 20]) * scale
+        np.testing.assert_allclose(samples.boxes_px[i, 1, 0], wanted, atol=0.01)
+    assert samples.valid[:, 1].tolist() == [[True, False]] * len(samples), "the gripper is not annotated there"
+    with pytest.raises(AutofocusError, match="wrist 80x48"):
+        load_dataset([episode], bags.robot(cameras, width_px=80), bags.task(cameras), CONFIG)
+
+
+def test_training_and_held_out_images_of_a_cache_stay_on_the_disk():
+    """Splitting copied all images into memory, which a cache is there to avoid."""
+    store = np.arange(6 * 4 * 4 * 3, dtype=np.uint8).reshape(6, 1, 4, 4, 3)
+    episodes = torch.tensor([0, 0, 1, 1, 2, 2])
+    plain = Samples(torch.from_numpy(store), torch.randn(6, 3), torch.randn(6, 2, 3), torch.zeros(6, 1, 0, 4),
+                    torch.zeros(6, 1, 0, dtype=torch.bool), episodes, torch.arange(6))  # fmt: skip
+    stored = dataclasses.replace(plain, images=StoredImages(store, torch.arange(6)))
+    for ours, theirs in zip(stored.split(1, seed=0), plain.split(1, seed=0), strict=True):
+        assert isinstance(ours.images, StoredImages) and ours.images.store is store
+        assert ours.images.shape == theirs.images.shape
+        index = torch.arange(len(ours)).flip(0)
+        assert torch.equal(ours.take(index).images, theirs.take(index).images)
