@@ -6,6 +6,7 @@
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import ExecutableInPackage
@@ -38,8 +39,9 @@ def start(context):
     given = {name: value for name, value in context.launch_configurations.items() if value not in ("", "false")}
     if "watch" in given:
         types = {"alpha": float, "keyframe_s": float, "threads": int}
-        values = {name: ParameterValue(given[name], value_type=types.get(name, str)) for name in SHARED if name in given}
-        folder = ParameterValue(given["episodes"], value_type=str)
+        values = {name: ParameterValue(LaunchConfiguration(name), value_type=types.get(name, str))
+                  for name in SHARED if name in given}
+        folder = ParameterValue(LaunchConfiguration("episodes"), value_type=str)
         return [Node(package="saliency_server", executable="server", output="screen",
                      parameters=[values | {"folder": folder}])]
     flags = [word for name in (*SHARED, "workers", "ray") if name in given

@@ -13,7 +13,7 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),
     ],
-    install_requires=["autofocus_core", "opencv-python-headless", "pydantic>=2", "scipy", "tqdm"],
+    install_requires=["autofocus_core", "opencv-python-headless", "pydantic>=2", "rich", "scipy"],
     extras_require={
         "openai": ["openai>=1.60"],
         "transformers": ["transformers>=5", "torch", "pillow"],
