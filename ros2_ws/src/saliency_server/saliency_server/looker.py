@@ -12,7 +12,7 @@ from autofocus_core.bags import Bag
 from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import Camera
 
-from saliency_server.frames import ASTRAY, astray, read_frames
+from saliency_server.frames import ASTRAY, UNREADABLE, astray, read_frames
 from saliency_server.phrases import ObjectPhrase
 from saliency_server.values import FrameDetections
 
@@ -129,20 +129,31 @@ class BagLooker:
             for each in (seen, found, kept, greys):
                 each.pop(stamp_ns, None)
         if all(seen.values()):
-            why = next(iter(seen.values()), "no valid stamp")
-            camera = self._camera
-            raise AutofocusError(
-                f"bag {self._bag.path}: topic {camera.topic}",
-                f"no usable image in {self._bag.counts[camera.topic]} messages ({why})",
-                f"readable images of {camera.width_px}x{camera.height_px} px with header stamps",
-                f"correct the size of camera {camera.name} in the robot YAML, or leave this bag out",
-            )
+            raise self._nothing(next(iter(seen.values()), ""))
         number = {stamp_ns: i for i, stamp_ns in enumerate(sorted(seen))}
         self._found = {number[stamp_ns]: each for stamp_ns, each in found.items()}
         self._kept = {number[stamp_ns]: image for stamp_ns, image in kept.items()}
         self._greys = None if every else {number[stamp_ns]: grey for stamp_ns, grey in greys.items()}
         stamps_ns = np.array(sorted(seen), dtype=np.int64)
         return FrameList(stamps_ns, tuple(seen[stamp_ns] for stamp_ns in stamps_ns.tolist()), dropped)
+
+    def _nothing(self, why: str) -> AutofocusError:
+        """That no image can be used; why: what is wrong with the first that has a stamp, "" where none has one."""
+        camera = self._camera
+        mend = f"correct the size of camera {camera.name} in the robot YAML, or leave this bag out"
+        if not why:
+            why = "every header stamp is zero"
+            mend = "have the camera driver stamp its images, and record again: joints are matched by these stamps"
+        elif why == UNREADABLE:
+            mend = "record raw, JPEG or PNG colour images"
+            if self._bag.dropped:
+                why = f"{why}: {self._bag.dropped.first[0].reason}"
+        return AutofocusError(
+            f"bag {self._bag.path}: topic {camera.topic}",
+            f"no usable image in {self._bag.counts[camera.topic]} messages ({why})",
+            f"readable images of {camera.width_px}x{camera.height_px} px with header stamps",
+            mend,
+        )
 
     def _batches(
         self, images: Iterable[tuple[int, np.ndarray]]
