@@ -153,7 +153,8 @@ def write_demonstration(folder: Path, task: str, condition: str, seed: int) -> S
     begun_s = time.process_time()
     robot = _robot()
     path, twin = folder / AUTOMATIC / f"s{seed}", folder / PRIVILEGED / f"s{seed}"
-    for old in (path, annotation_path(path), twin, annotation_path(twin)):
+    unfinished = path.with_name(f"{path.name}.partial")
+    for old in (path, unfinished, annotation_path(path), twin, annotation_path(twin)):
         shutil.rmtree(old, ignore_errors=True)
     written = write_episode(path, robot, _cell(), task, condition, seed, exact=False, compression="zstd")
     if written.success:

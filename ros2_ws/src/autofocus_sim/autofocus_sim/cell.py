@@ -138,13 +138,11 @@ class Cell:
 
     def joint_positions(self) -> np.ndarray:
         """(A,) rad, gripper in m (mean of both fingers)."""
-        values = self._data.qpos[self._qpos_at]
-        return np.append(values[:5], values[5:].mean())
+        return _with_mean_of_fingers(self._data.qpos[self._qpos_at])
 
     def joint_velocities(self) -> np.ndarray:
         """(A,) rad/s, gripper in m/s."""
-        values = self._data.qvel[self._qvel_at]
-        return np.append(values[:5], values[5:].mean())
+        return _with_mean_of_fingers(self._data.qvel[self._qvel_at])
 
     @property
     def time_s(self) -> float:
@@ -243,6 +241,13 @@ class Cell:
     def close(self) -> None:
         """Frees the OpenGL context; call it in the thread that rendered."""
         self._picture.close()
+
+
+def _with_mean_of_fingers(values: np.ndarray) -> np.ndarray:
+    """(7,) of the arm and two fingers -> (A,)."""
+    joints = values[:6].copy()
+    joints[5] = (values[5] + values[6]) / 2
+    return joints
 
 
 def _yaw_quaternion(yaw_rad: float) -> tuple[float, float, float, float]:
