@@ -6,7 +6,7 @@ from pathlib import Path
 import foreign_bags as foreign
 import numpy as np
 import pytest
-from annotate_bags import PERIOD_NS, START_NS, TOPIC
+from annotate_bags import PERIOD_NS, TOPIC
 from autofocus_core.annotation import annotation_path
 from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import load_robot, load_task
