@@ -34,7 +34,7 @@ class VqVae(nn.Module):
         super().__init__()
         self.encoder = FROM_SCRATCH["fast"](3)
         self.into = nn.Conv2d(self.encoder.channels, CODE_WIDTH, 1)
-        self.book = nn.Parameter(torch.randn(CODES, CODE_WIDTH))
+        self.book = nn.Parameter(F.normalize(torch.randn(CODES, CODE_WIDTH), dim=1))
         self.decoder = nn.Sequential(
             nn.Conv2d(CODE_WIDTH, 64, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2.0),
             nn.Conv2d(64, 32, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2.0),
