@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from guard_fixtures import *  # noqa: F403
 from ros_processes import *  # noqa: F403
 from ros_processes import NO_RCLPY
 

@@ -1,6 +1,7 @@
-"""A robot that does at once what it is told, and writes down when: `python fake_robot.py ROBOT_YAML LOG`.
+"""A robot that does at once what it is told, and writes down when: `python fake_robot.py ROBOT_YAML LOG [shuffled]`.
 
 Each line of LOG: arrival on CLOCK_MONOTONIC in ns, then the commanded positions in the order of the robot YAML.
+With "shuffled" its joint states name the joints in another order, and one more.
 It stands for hardware, so it runs at raised priority where that is allowed.
 """
 
@@ -17,7 +18,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 
-def main(robot_file: str, log_file: str) -> None:
+def main(robot_file: str, log_file: str, order: str = "as described") -> None:
     robot = load_robot(robot_file)
     names = list(robot.joint_names)
     position = list(robot.start.pose)
@@ -47,6 +48,8 @@ def main(robot_file: str, log_file: str) -> None:
 
         def publish() -> None:
             msg = JointState(name=names, position=position)
+            if order == "shuffled":
+                msg = JointState(name=[*reversed(names), "mimic"], position=[*reversed(position), 9.0])
             msg.header.stamp = node.get_clock().now().to_msg()
             state.publish(msg)
 

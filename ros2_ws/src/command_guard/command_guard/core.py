@@ -336,6 +336,8 @@ class GuardCore:
         if age_s > self._state_timeout_s:
             seen = "was never received" if self._measured_s == NEVER else f"is {age_s * 1e3:.0f} ms old"
             return f"joint state {seen}; allowed {self._state_timeout_s * 1e3:g} ms: is {self.robot.state.topic} alive?"
+        if self._senders.several("state", now_s, self._state_timeout_s):
+            return f"two publishers of joint states on {self.robot.state.topic}: stop one of them"
         if self._estop_pressed:
             return "the e-stop is pressed: release it first"
         if self._foreign is not None:

@@ -37,10 +37,18 @@ class Senders:
     """Tells whether two senders of one thing are heard at a time."""
 
     def __init__(self) -> None:
-        self._newest: dict[str, tuple[object, float]] = {}  # of each thing: who sent it, and when it came
+        self._heard_s: dict[str, dict[object, float]] = {}  # of each thing: its senders, and when each came last
 
     def second(self, of: str, sender: object, now_s: float, timeout_s: float) -> bool:
-        """Whether another sender than `sender` was heard within `timeout_s`. None is a sender nobody can tell."""
-        known, last_s = self._newest.get(of, (None, NEVER))
-        self._newest[of] = (sender, now_s)
-        return known is not None and sender != known and now_s - last_s <= timeout_s
+        """Whether another sender than `sender` was heard within `timeout_s`: then neither is to be believed, however
+        many messages in a row are one's. None is a sender that nobody can tell from others."""
+        if sender is not None:
+            self._heard_s.setdefault(of, {})[sender] = now_s
+        return self.several(of, now_s, timeout_s)
+
+    def several(self, of: str, now_s: float, timeout_s: float) -> bool:
+        """Whether more than one sender was heard within `timeout_s`."""
+        heard_s = self._heard_s.get(of, {})
+        for silent in [sender for sender, last_s in heard_s.items() if now_s - last_s > timeout_s]:
+            del heard_s[silent]
+        return len(heard_s) > 1
