@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/fixtures"))
 
 import numpy as np
 import rclpy
+from autofocus_core.dds import VARIABLES, make_room
 from autofocus_core.results import record
 from demo_recorder import realsense_node
-from demo_recorder.realsense.dds import VARIABLES, make_room
 from rclpy.serialization import serialize_message
 from soft_camera import Feed, SoftCamera, SoftSource
 

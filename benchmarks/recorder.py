@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autofocus_cli.demo.processes import own_domain, ros_environment
+from autofocus_core.dds import make_room
 from autofocus_core.errors import EXIT_CODE, AutofocusError
-from demo_recorder.realsense.dds import make_room
 from recorder_parts.chart import draw
 from recorder_parts.meters import filesystem, warn_if_busy
 from recorder_parts.summary import report

@@ -19,9 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autofocus_cli.demo.processes import ProcessGroup, own_domain, ros_environment
+from autofocus_core.dds import make_room
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.results import record
-from demo_recorder.realsense.dds import make_room
 from recorder_parts.meters import MemorySampler, filesystem, warn_if_busy
 from recorder_parts.soak_node import Soak, watch_disk
 from recorder_parts.soak_plan import Episode, plan

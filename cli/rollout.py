@@ -24,6 +24,7 @@ from autofocus_core.resample import Observation
 from autofocus_core.schema import Robot, Task, load_robot, load_task
 from autofocus_policy.runner import Chunk, PolicyRunner
 from autofocus_sim.cell import Cell
+from autofocus_sim.seeds import TUNING
 from autofocus_sim.view import View
 from command_guard.chunk import Request
 from command_guard.core import GuardCore
@@ -265,7 +266,8 @@ def main(argv: list[str]) -> int:
                         help="nominal, unseen, mate, mate_broken, lamp, lamp_broken (default: nominal)")
     parser.add_argument("--rollouts", type=int, default=30, help="attempts, each with a scene of its own (default: 30)")
     parser.add_argument("--first-seed", type=int, default=EVALUATION_SEED,
-                        help=f"seed of the first scene (default: {EVALUATION_SEED}; tune on 10000-19999 only)")
+                        help=f"seed of the first scene (default: {EVALUATION_SEED}; "
+                             f"tune on {TUNING.first} to {TUNING.last} only)")
     parser.add_argument("--latency-ms", type=float, default=LATENCY_MS,
                         help=f"from observation to guard, ms (default: {LATENCY_MS:g})")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")

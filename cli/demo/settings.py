@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import autofocus_sim
+from autofocus_sim import seeds
 
-#: Seeds never overlap: what is demonstrated, what may be tuned on, what is evaluated, what is deployed.
-DEMONSTRATION_SEED = 0
-EVALUATION_SEED = 20_000
-DEPLOYMENT_SEED = 30_000
+DEMONSTRATION_SEED = seeds.DEMONSTRATIONS.first
+EVALUATION_SEED = seeds.DEMO_EVALUATION.first
+DEPLOYMENT_SEED = seeds.DEMO_DEPLOYMENT.first
 
 METHODS = ("bc", "autofocus")
 CELLS = ("nominal", "confounded")

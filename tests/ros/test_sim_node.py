@@ -1,10 +1,12 @@
 """The sim and demonstrator nodes over real ROS 2, with the real guard between them."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from autofocus_core import dds
 
 ROBOT = Path(__file__).parents[2] / "ros2_ws/src/autofocus_sim/config/sim_arm.yaml"
 JOINTS = ["waist", "shoulder", "elbow", "wrist_angle", "wrist_rotate", "gripper"]
@@ -88,7 +90,7 @@ def patient_robot(tmp_path):
 
 
 def test_sim_speaks_the_robots_topics(spawn, probe):
-    spawn_node(spawn, "autofocus_sim.node", robot=ROBOT, seed=3)
+    node = spawn_node(spawn, "autofocus_sim.node", robot=ROBOT, seed=3)
     image = probe.await_count("/camera/camera/color/image_raw", 30)[-1]
     assert (image.width, image.height, image.encoding, image.step, len(image.data)) == (320, 240, "rgb8", 960, 230400)
     info = probe.await_count("/camera/camera/color/camera_info", 1)[-1]
@@ -107,6 +109,17 @@ def test_sim_speaks_the_robots_topics(spawn, probe):
     assert any(stamp_s(box) in image_stamps for box in boxes)
     box = boxes[-1]
     assert len(box.points) == 4 and box.points[0].x < box.position.x < box.points[2].x
+
+    space = os.statvfs(dds.SHARED_MEMORY)
+    if space.f_bavail * space.f_frsize >= dds.NEEDED_BYTES:
+        assert largest_shared_memory_bytes(node.pid) >= 60 * 1024**2, "images larger than 512 KB would go by socket"
+
+
+def largest_shared_memory_bytes(pid):
+    """Of what a process has mapped from Fast DDS's shared memory."""
+    mapped = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/dev/shm/fast" in line]
+    spans = [[int(end, 16) for end in fields[0].split("-")] for fields in mapped]
+    return max((end - begin for begin, end in spans), default=0)
 
 
 def test_sim_follows_commands_by_name_and_refuses_others(spawn, probe, ros_node, wait_until):

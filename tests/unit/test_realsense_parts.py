@@ -1,15 +1,12 @@
 """The parts of the RealSense node against the library's software device: what is asked, found, refused, counted."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from autofocus_core.errors import AutofocusError
-from demo_recorder.realsense import dds, options
+from demo_recorder.realsense import options
 from demo_recorder.realsense.camera import CameraState
 from demo_recorder.realsense.clock import FrameClock
 from demo_recorder.realsense.counters import StreamCount
@@ -291,30 +288,6 @@ def test_status_says_what_grew_since_the_last_one():
     assert report.rows("/camera/camera", state, clock, now_ns + 3_000_000_000)[1].level == WARN  # 0 Hz
     state.state, state.error = "waiting", "no camera"
     assert [row.level for row in report.rows("/camera/camera", state, clock, now_ns)] == [ERROR, ERROR]
-
-
-# -- room for images -----------------------------------------------------------------------------------------------
-
-
-def test_fast_dds_gets_room_for_images_unless_its_user_has_profiles(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    space = os.statvfs(tmp_path)
-    if space.f_bavail * space.f_frsize < dds.NEEDED_BYTES:
-        pytest.skip("no room here to begin with")
-    environment = {}
-    assert dds.make_room(environment, tmp_path)
-    profile = Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"])
-    segment = ElementTree.parse(profile).find(".//{*}segment_size")
-    assert 4 * int(segment.text) == dds.NEEDED_BYTES
-    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        assert not dds.make_room({variable: "mine.xml"}, tmp_path)
-    assert not dds.make_room({}, tmp_path / "not there")
-    monkeypatch.setattr(dds, "NEEDED_BYTES", 2**60)
-    assert not dds.make_room({}, tmp_path)
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "DEFAULT_FASTDDS_PROFILES.xml").touch()
-    assert not dds.make_room({}, tmp_path)
 
 
 # -- the library is loaded when it is used --------------------------------------------------------------------------

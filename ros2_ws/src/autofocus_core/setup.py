@@ -8,7 +8,7 @@ setup(
     description="Robot and task schema, bags, images, alignment and saliency maths: no rclpy, no torch",
     license="Apache-2.0",
     packages=[PACKAGE],
-    package_data={PACKAGE: ["py.typed"]},
+    package_data={PACKAGE: ["py.typed", "*.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),

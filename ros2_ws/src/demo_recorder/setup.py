@@ -10,7 +10,7 @@ setup(
     description="Records demonstrations into rosbag2 episodes, raw bytes, every loss counted; teleoperation",
     license="Apache-2.0",
     packages=find_packages(include=[PACKAGE, PACKAGE + ".*"]),
-    package_data={PACKAGE: ["py.typed", "realsense/*.xml"]},
+    package_data={PACKAGE: ["py.typed"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),

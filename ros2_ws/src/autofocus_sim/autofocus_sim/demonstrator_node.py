@@ -91,7 +91,7 @@ class DemonstratorNode(Node):
         self.declare_parameter("noise_m", NOISE_M, say(
             description="standard deviation of the noise on what is executed, m per axis", floating_point_range=[noises]
         ))
-        self.declare_parameter("timeout_s", 15.0, say(
+        self.declare_parameter("timeout_s", 30.0, say(
             description="a run not done by then has failed, s", floating_point_range=[timeouts]
         ))
 

@@ -12,10 +12,12 @@ then at its start pose at once. A guard that still commands would pull it back: 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import numpy as np
 from autofocus_core import names
+from autofocus_core.dds import make_room
 from autofocus_core.errors import AutofocusError
 from autofocus_core.joints import decode_joints
 from autofocus_core.schema import Robot, load_robot
@@ -198,6 +200,7 @@ def _checked(robot: Robot) -> Robot:
 
 def main(args: list[str] | None = None) -> None:
     """Runs the node until it is interrupted; exit status 2 for a mistake of the user's."""
+    make_room(os.environ)  # a camera of 640x480 is more than Fast DDS has room for
     run(SimNode, SimNode.close, args)
 
 

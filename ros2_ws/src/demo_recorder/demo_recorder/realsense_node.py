@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from autofocus_core.dds import make_room
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.names import DEVICE_INFO_NAME
 from builtin_interfaces.msg import Time
@@ -31,7 +32,6 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
 from demo_recorder.realsense.camera import Camera
-from demo_recorder.realsense.dds import make_room
 from demo_recorder.realsense.device import Bus, Recording, Source
 from demo_recorder.realsense.info import CameraModel
 from demo_recorder.realsense.library import library
