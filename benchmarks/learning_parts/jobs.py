@@ -1,0 +1,65 @@
+"""What the learning benchmark does: one job is one trained policy and its rollouts. The order is that of interest, so
+that a run that is stopped has answered the most important questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from learning_parts.scenes import TASKS, TRAINING_SETS
+
+SEEDS = (0, 1, 2)
+ROLLOUTS = 50  # of each policy in each condition
+DEMONSTRATIONS = 30
+SWEEP = (5, 10, 20, 60)
+#: "automatic": maps from the project's own annotator; "privileged": the simulator's truth.
+MAPS = ("automatic", "privileged")
+#: Plain cloning, the paper's regulariser, ours, and the strongest of the rivals: what the claim stands on.
+LEADERS = ("none", "gated", "reg-mse", "gril", "reg-share")
+SWEPT = ("none", "reg-mse", "gated")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One policy. shown: the condition of its demonstrations (scenes.TRAINING_SETS); maps: see MAPS."""
+
+    task: str
+    shown: str
+    method: str
+    maps: str
+    demonstrations: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Its name in the records."""
+        return f"{self.task}/{self.shown}/{self.method}/{self.maps}/{self.demonstrations}/{self.seed}"
+
+
+def tests_of(shown: str) -> tuple[str, ...]:
+    """The simulator's conditions that a policy trained on `shown` is rolled out in."""
+    return ("nominal", "unseen") if shown == "nominal" else (shown, f"{shown}_broken")
+
+
+def plan(methods: tuple[str, ...]) -> Iterator[Job]:
+    """Every job of the benchmark, the most telling ones first; `methods`: all that there are."""
+    done: set[str] = set()
+    others = tuple(m for m in methods if m not in LEADERS)
+
+    def group(tasks, shown, chosen, maps, counts) -> Iterator[Job]:
+        # Seeds outermost: a table of one seed says something before the next seed begins.
+        for seed, task, count, condition, method in product(SEEDS, tasks, counts, shown, chosen):
+            job = Job(task, condition, method, maps, count, seed)
+            if job.key not in done:
+                done.add(job.key)
+                yield job
+
+    broken_first = ("mate", "lamp", "nominal")
+    yield from group(("lift",), broken_first, LEADERS, "automatic", (DEMONSTRATIONS,))
+    yield from group(("lift",), broken_first, others, "automatic", (DEMONSTRATIONS,))
+    yield from group(("lift",), ("mate", "nominal"), SWEPT, "automatic", SWEEP)
+    yield from group(("place", "pack"), broken_first, SWEPT, "automatic", (60,))
+    yield from group(("lift",), broken_first, tuple(m for m in methods if m != "none"), "privileged", (DEMONSTRATIONS,))
+    yield from group(TASKS, TRAINING_SETS, methods, "automatic", (60,))
+    yield from group(TASKS, TRAINING_SETS, SWEPT, "automatic", SWEEP)
