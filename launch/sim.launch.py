@@ -4,7 +4,7 @@
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, Shutdown
+from launch.actions import DeclareLaunchArgument, LogInfo, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -21,16 +21,21 @@ ARGUMENTS = [
 ]
 
 
+def ending(what):
+    """When one process ends, all do."""
+    said = f"the {what} has ended: everything is shut down"
+    return [LogInfo(msg=said), Shutdown(reason=said)]
+
+
 def generate_launch_description() -> LaunchDescription:
     robot, task = (ParameterValue(LaunchConfiguration(name), value_type=str) for name in ("robot", "task"))
     seed = ParameterValue(LaunchConfiguration("seed"), value_type=int)
     condition = ParameterValue(LaunchConfiguration("condition"), value_type=str)
     return LaunchDescription([
         *ARGUMENTS,
-        Node(package="autofocus_sim", executable="sim", output="screen", on_exit=Shutdown(reason="the cell ended"),
+        Node(package="autofocus_sim", executable="sim", output="screen", on_exit=ending("sim"),
              parameters=[{"robot": robot, "task": task, "condition": condition, "seed": seed}]),
-        Node(package="autofocus_sim", executable="demonstrator", output="screen",
+        Node(package="autofocus_sim", executable="demonstrator", output="screen", on_exit=ending("demonstrator"),
              condition=IfCondition(LaunchConfiguration("demonstrator")),
-             on_exit=Shutdown(reason="the demonstrator ended"),
              parameters=[{"robot": robot, "task": task, "seed": seed}]),
     ])

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -113,6 +114,11 @@ def test_run_launch_moves_the_simulated_arm(workspace, ros_node, spawn, tmp_path
             break
     assert np.abs(states[-1] - still).max() >= 0.03, "the arm did not move"
     assert launch.poll() is None
+    kill_process(launch, "guard")  # the policy and the cell are not left alone
+    launch.wait(60)
+    output = launch.output_path.read_text()
+    assert "the guard has ended: everything is shut down" in output and not running(launch)
+    assert re.search(r"guard-\d+\]: process has died", output)
 
 
 @needs_launch
@@ -125,6 +131,137 @@ def test_run_launch_ends_with_the_remedy_where_the_policy_is_missing(workspace, 
     output = launch.output_path.read_text()
     assert "nothing there" in output and "autofocus export" in output
     assert re.search(r"policy-\d+\]: process has died .*exit code 2", output), output
+
+
+@needs_launch
+@needs_colcon
+@pytest.mark.slow
+def test_run_launch_with_a_camera_driver_that_is_not_installed(workspace, spawn, tmp_path):
+    prefixes = workspace[1].get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    if any((Path(prefix) / "share/realsense2_camera").is_dir() for prefix in prefixes):
+        pytest.skip("realsense-ros is installed here")
+    launch = ros2_launch(spawn, workspace[1], "autofocus_policy", "run.launch.py", f"robot:={files.SIM_ROBOT_YAML}",
+                         f"policy:={files.write_policy(tmp_path / 'policy.pt')}", "camera:=realsense2_camera")
+    assert launch.wait(60) != 0 and "'realsense2_camera' not found" in launch.output_path.read_text()
+    launch = ros2_launch(spawn, workspace[1], "autofocus_policy", "run.launch.py", f"robot:={files.SIM_ROBOT_YAML}",
+                         "policy:=p.pt", "camera:=webcam")
+    assert launch.wait(60) != 0 and "realsense2_camera, sim, none" in launch.output_path.read_text().replace("'", "")
+
+
+@needs_launch
+@needs_colcon
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_run_launch_in_shadow_asks_and_moves_nothing(workspace, ros_node, spawn, tmp_path, wait_until):
+    """Arguments changed: another scene, shadow, blending. No guard, no command, requests below /shadow; and when the
+    policy is killed, all end, and the launch says which process it was."""
+    from sensor_msgs.msg import JointState
+    from trajectory_msgs.msg import JointTrajectory
+
+    states, requests, live = [], [], []
+    ros_node.create_subscription(JointState, "/joint_states", lambda m: states.append(np.array(m.position)), 10)
+    ros_node.create_subscription(JointTrajectory, "/shadow/command_guard/request", requests.append, 10)
+    ros_node.create_subscription(JointTrajectory, "/command_guard/request", live.append, 10)
+    ros_node.create_subscription(JointState, files.SIM_ROBOT.command.topic, live.append, 10)
+    policy = files.write_policy(tmp_path / "policy.pt")
+    launch = ros2_launch(spawn, workspace[1], "autofocus_policy", "run.launch.py", f"robot:={files.SIM_ROBOT_YAML}",
+                         f"policy:={policy}", "camera:=sim", "shadow:=true", "condition:=mate", "seed:=7",
+                         "blending:=ensemble")
+    wait_until(lambda: len(requests) > 10 and states, 120, "requests in shadow")
+    assert not live and np.abs(states[-1] - states[0]).max() < 0.01
+    assert ("command_guard", "/") not in ros_node.get_node_names_and_namespaces()
+    kill_process(launch, "policy")
+    launch.wait(60)
+    output = launch.output_path.read_text()
+    assert "the policy has ended: everything is shut down" in output and "shadow mode, nothing moves" in output
+    assert re.search(r"policy-\d+\]: process has died", output) and not running(launch)
+
+
+@needs_launch
+@needs_colcon
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_sim_launch_takes_its_arguments_and_ends_as_one(workspace, ros_node, spawn, wait_until):
+    """Scene and demonstrator by arguments; the demonstrator does the task; the cell is killed and all end."""
+    from std_srvs.srv import Trigger
+    from visualization_msgs.msg import ImageMarker
+
+    seen = set()
+    ros_node.create_subscription(ImageMarker, "/sim/truth/image_markers", lambda m: seen.add(m.ns), 50)
+    run = ros_node.create_client(Trigger, "/demonstrator/run")
+    launch = ros2_launch(spawn, workspace[1], ROOT / "launch/sim.launch.py", f"robot:={files.SIM_ROBOT_YAML}",
+                         "task:=place", "condition:=mate", "seed:=3", "demonstrator:=true")
+    wait_until(run.service_is_ready, 120, "the demonstrator")
+    wait_until(lambda: {"white plate", "blue box"} <= seen, 30, "the plate of `place` and the box of `mate`")
+    kill_process(launch, "sim")
+    launch.wait(60)
+    assert "the sim has ended: everything is shut down" in launch.output_path.read_text() and not running(launch)
+
+
+@needs_launch
+@needs_colcon
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_replay_launch_writes_the_report(workspace, ros_node, spawn, tmp_path, wait_until):
+    """A recording made here is played to the policy node: what it answers is kept, the report is written where it was
+    asked for, and all end with the recording. Nothing on a robot's topics."""
+    from test_policy_replay import write_bag
+    from trajectory_msgs.msg import JointTrajectory
+
+    live = []
+    ros_node.create_subscription(JointTrajectory, "/command_guard/request", live.append, 10)
+    policy, bag = files.write_policy(tmp_path / "policy.pt"), write_bag(tmp_path / "bag")
+    launch = ros2_launch(spawn, workspace[1], ROOT / "launch/replay.launch.py", f"robot:={files.SIM_ROBOT_YAML}",
+                         f"policy:={policy}", f"bag:={bag}", f"report:={tmp_path}/out/report.html", "rate:=1.5",
+                         "clock_hz:=50", "topics:=/arm/command")
+    launch.wait(150)
+    output = launch.output_path.read_text()
+    found = re.search(r"replay: (\d+) of (\d+) observations answered.* difference from lockstep ([\d.e-]+)", output)
+    assert found and int(found[1]) > 20 and float(found[3]) == 0.0, output
+    assert "Replayed through the real graph" in (tmp_path / "out/report.html").read_text()
+    assert (tmp_path / "policy.replay/metadata.yaml").is_file() and not live and not running(launch)
+    assert "the replay has ended: everything is shut down" in output
+
+
+@needs_launch
+@needs_colcon
+@pytest.mark.slow
+def test_replay_launch_ends_with_the_remedy_where_there_is_no_bag(workspace, spawn, tmp_path):
+    policy = files.write_policy(tmp_path / "policy.pt")
+    launch = ros2_launch(spawn, workspace[1], ROOT / "launch/replay.launch.py", f"robot:={files.SIM_ROBOT_YAML}",
+                         f"policy:={policy}", f"bag:={tmp_path}/none")
+    launch.wait(120)
+    output = launch.output_path.read_text()
+    assert re.search(r"replay-\d+\]: process has died .*exit code 2", output) and "fix:" in output, output
+
+
+def children(process):
+    """{process id: command line} of everything below a process."""
+    found, parents = {}, {process.pid}
+    for stat in sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda p: int(p.parent.name)):
+        try:
+            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+            command = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (OSError, IndexError):
+            continue
+        if parent in parents:
+            pid = int(stat.parent.name)
+            parents.add(pid)
+            found[pid] = command
+    return found
+
+
+def kill_process(launch, executable):
+    """kill -9 for one node of the launch; remembers all of them for `running`."""
+    launch.nodes = children(launch)
+    ids = [pid for pid, command in launch.nodes.items() if f"/{executable} --ros-args" in command]
+    assert len(ids) == 1, launch.nodes
+    os.kill(ids[0], signal.SIGKILL)
+
+
+def running(launch):
+    """What is left of a launch that has ended."""
+    return [pid for pid in getattr(launch, "nodes", {}) if Path(f"/proc/{pid}").exists()]
 
 
 def record_arguments(output, **more):

@@ -23,13 +23,18 @@ AWAY = ["-r", "/command_guard/request:=/replay/command_guard/request",
 
 @pytest.fixture
 def bag(tmp_path):
+    """See write_bag."""
+    return write_bag(tmp_path / "bag")
+
+
+def write_bag(path):
     """Four seconds of images that flicker and drift, joint states that wander, actions and guard commands."""
     header, time, image, state = (messages.message_class(t) for t in (
         "std_msgs/msg/Header", "builtin_interfaces/msg/Time", "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"))
     streams = {ROBOT.state: 10, ROBOT.command: 10, ROBOT.cameras[0]: 33, ROBOT.action: 100}
     noise, pixels = np.random.default_rng(0), np.full((240, 320, 3), 90, np.uint8)
     events = [(T0 + k * period * MS, stream) for stream, period in streams.items() for k in range(4000 // period)]
-    with BagWriter(tmp_path / "bag") as writer:
+    with BagWriter(path) as writer:
         for stream in streams:
             writer.add_topic(stream.topic, stream.type)
         for stamp, stream in sorted(events, key=lambda e: e[0]):
@@ -41,7 +46,7 @@ def bag(tmp_path):
                    else state(header=head, name=list(ROBOT.joint_names), position=wander,
                               velocity=np.zeros(0), effort=np.zeros(0)))
             writer.write(stream.topic, messages.serialize(msg, stream.type), stamp, stamp)
-    return tmp_path / "bag"
+    return path
 
 
 def test_f26_replay_drives_the_policy_and_nothing_else(bag, ros_node, spawn, tmp_path, wait_until):
