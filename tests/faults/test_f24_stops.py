@@ -54,7 +54,7 @@ def test_f24_a_policy_that_is_deactivated_in_a_lift_is_braked_from_the_last_comm
     lift = LiftCell(ros_node, spawn, wait_until, tmp_path, recorded_lift())
     change = ros_node.create_client(ChangeState, "/policy/change_state")
     for _ in range(5):
-        since_s = lift.begin()
+        since_s = max(lift.begin(), time.monotonic() - 0.3)
         wait_until(change.service_is_ready, 10, "the policy's lifecycle")
         done = change.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE)))
         wait_until(done.done, 10, "the policy, deactivated")

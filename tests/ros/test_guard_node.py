@@ -10,48 +10,81 @@ from autofocus_core import results
 from autofocus_core.errors import EXIT_CODE
 from autofocus_core.names import GUARD_COMMAND_TOPIC
 from canary import BUSY_MS, Canary
-from guard_cell import ROBOT, ROBOT_FILE, Cell, offset
+from guard_cell import ROBOT, ROBOT_FILE, Cell, T, offset
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
 
 REPRODUCE = "pytest tests/ros/test_guard_node.py -k {}"
 
 
+STATE, ARRAY = "sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray"
+PATH = "trajectory_msgs/msg/JointTrajectory"
+MESSAGES = {STATE: JointState, ARRAY: Float64MultiArray, PATH: JointTrajectory}
+
+
+def positions_in(msg, names: tuple[str, ...]) -> list[float]:
+    """The positions in a command on the wire, after a look at all else that a controller reads in it."""
+    if isinstance(msg, Float64MultiArray):  # for forward controllers: in the order of the robot YAML
+        assert len(msg.data) == len(names)
+        return list(msg.data)
+    if isinstance(msg, JointState):
+        assert tuple(msg.name) == names and msg.header.stamp.sec > 0
+        return list(msg.position)
+    (point,) = msg.points
+    assert tuple(msg.joint_names) == names
+    assert (msg.header.stamp.sec, msg.header.stamp.nanosec) == (0, 0), "begin at once"
+    assert (point.time_from_start.sec, point.time_from_start.nanosec) == (0, round(T * 1e9))
+    assert not point.velocities and not point.accelerations and not point.effort
+    return list(point.positions)
+
+
 @pytest.mark.parametrize(
     ("command_type", "gripper"),
-    [
-        ("std_msgs/msg/Float64MultiArray", ""),
-        ("trajectory_msgs/msg/JointTrajectory", ""),
-        ("trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray"),
-    ],
-    ids=["forward", "trajectory", "gripper_apart"],
+    [(STATE, None), (ARRAY, None), (PATH, None), (PATH, ARRAY), (ARRAY, PATH), (STATE, STATE)],
+    ids=["state", "array", "path", "path_gripper_array", "array_gripper_path", "state_gripper_state"],
 )
-def test_commands_of_each_type_and_all_joints_for_those_who_learn(
+def test_commands_of_each_type_in_order_and_units_and_all_joints_for_those_who_learn(
     ros_node, spawn, wait_until, tmp_path, patient_robot_file, command_type, gripper
 ) -> None:
     text = patient_robot_file.read_text()
-    command = "command: {topic: /arm/command, type: sensor_msgs/msg/JointState"
+    command = f"command: {{topic: /arm/command, type: {STATE}"
     assert command in text
-    text = text.replace(command, command.replace("sensor_msgs/msg/JointState", command_type))
+    text = text.replace(command, command.replace(STATE, command_type))
     if gripper:
         text += f"gripper_command: {{topic: /gripper/command, type: {gripper}, rate_hz: 100, timeout_ms: 100}}\n"
+        text = text.replace("action: {topic: /teleop/intent", f"action: {{topic: {GUARD_COMMAND_TOPIC}")
     robot_file = tmp_path / "other_robot.yaml"
     robot_file.write_text(text)
-    sent: list[JointState] = []
-    ros_node.create_subscription(JointState, GUARD_COMMAND_TOPIC, sent.append, 10)
+    wire: dict[str, list] = {"/arm/command": [], "/gripper/command": [], GUARD_COMMAND_TOPIC: []}
+    kinds = {"/arm/command": command_type, "/gripper/command": gripper, GUARD_COMMAND_TOPIC: STATE}
+    for topic, kind in kinds.items():
+        if kind:
+            ros_node.create_subscription(MESSAGES[kind], topic, wire[topic].append, 10)
     cell = Cell(ros_node, spawn, wait_until, tmp_path, robot_file)
     cell.command_from_here()
     cell.arm()
-    goal = offset(0.05, 0.1, -0.05, 0.02, 0.2, -0.01)
+    goal = offset(0.05, 0.1, -0.05, 0.02, 0.2, -0.01)  # rad, and m for the gripper: all different
     cell.follow(goal)
     # The log has a row for each command of the arm; a gripper's own topic comes a moment before or after.
-    cell.assert_smooth(slice(0, len(ROBOT.joints)) if gripper else slice(None))
-    wait_until(lambda: sent and np.abs(np.array(sent[-1].position) - goal).max() < 1e-6, 5, "the whole command")
-    assert tuple(sent[-1].name) == ROBOT.joint_names
+    arm = slice(0, len(ROBOT.joints)) if gripper else slice(None)
+    cell.assert_smooth(arm)
+    whole = gripper is not None or command_type != STATE
+    expected = {"/arm/command": arm, "/gripper/command": slice(len(ROBOT.joints), None) if gripper else None,
+                GUARD_COMMAND_TOPIC: slice(None) if whole else None}
+    for topic, joints in expected.items():
+        if joints is None:
+            assert not wire[topic]
+            continue
+        names = ROBOT.joint_names[joints]
+
+        def arrived(topic=topic, joints=joints, names=names) -> bool:
+            return bool(np.abs(np.array(positions_in(wire[topic][-1], names)) - goal[joints]).max() < 1e-3)
+
+        wait_until(arrived, 5, f"{goal[joints]} on {topic}")
 
 
 def test_deadman_and_estop_button(ros_node, spawn, wait_until, tmp_path, patient_robot_file) -> None:
-    from std_msgs.msg import Bool
-
     cell = Cell(ros_node, spawn, wait_until, tmp_path, patient_robot_file, "-p", "deadman_topic:=/deadman")
     deadman = ros_node.create_publisher(Bool, "/deadman", 10)
     estop = ros_node.create_publisher(Bool, "/command_guard/estop_signal", 10)
