@@ -1,0 +1,1 @@
+"""Parts of the policy node's benchmark."""
