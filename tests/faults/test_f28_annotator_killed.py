@@ -138,5 +138,11 @@ def test_f28_ctrl_c_ends_it_and_keeps_what_is_done(undisturbed, started, tmp_pat
     assert process.exitcode == 130 and "Traceback" not in log.read_text(), log.read_text()
     assert "episodes are done" in log.read_text()
     assert len(be.whole(folder)) >= 2 and not be.leftovers(folder)
+    process, log = started.start(folder, "--workers", "2")
+    be.until(lambda: os.getpgid(process.pid) == process.pid, "its own group")
+    time.sleep(0.4)  # its workers begin to import: they used to print a traceback each
+    os.killpg(process.pid, signal.SIGINT)
+    process.join(be.WAIT_S)
+    assert process.exitcode == 130 and "Traceback" not in log.read_text(), log.read_text()
     started.finish(folder, "--workers", "2")
     assert be.annotations(folder) == expected

@@ -163,7 +163,7 @@ def test_report_annotates_nothing(folder, capsys):
 def test_the_review_page_shows_a_failure_first_and_forgets_it_with_the_record(folder):
     catalogue = Catalogue(folder)
     quality = catalogue.look(key_of("d_failed")).quality
-    assert quality.doubts[0].startswith("annotating failed: bag x")
+    assert quality.doubts[0].startswith("annotating failed: [red]no[/red] <b>")
     note_failure(folder / "a_good", "no space")
     seen = catalogue.look(key_of("a_good"))
     assert seen.annotation is not None and seen.quality.doubts[0] == "annotating failed: no space"

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import signal
 import time
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -88,7 +89,13 @@ class _Worker:
     def __init__(self, context: multiprocessing.context.SpawnContext, work: Work) -> None:
         self.pipe, its = context.Pipe()
         self.process = context.Process(target=_serve, args=(its, work), daemon=True, name="annotate")
-        self.process.start()
+        # Ctrl-C goes to the whole group, and the first process decides: in this one it stays blocked from its start on.
+        resource_tracker.ensure_running()  # whose start would unblock it again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         its.close()  # else its end would not be seen
         self.job: Job | None = None
         self.ready = self.is_gone = False
@@ -111,7 +118,6 @@ class _Worker:
 
 def _serve(pipe: Connection, work: Work) -> None:
     """In the worker: one job after the other, until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the first process decides
     limit_threads(work.threads)
 
     def say(message: object) -> None:

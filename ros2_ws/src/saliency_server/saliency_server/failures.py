@@ -12,7 +12,7 @@ from autofocus_core.files import write_atomic
 from autofocus_core.names import ANNOTATION_FAILED_SUFFIX
 
 FAILURE_SCHEMA = 1
-MAX_CHARS = 8000
+MAX_CHARS, MAX_BRIEF = 8000, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,9 @@ class Failure:
 
     @property
     def brief(self) -> str:
-        """One line."""
-        return " ".join(self.error.split())[:300]
+        """What was found wrong, in one line."""
+        _, found, rest = self.error.partition("\n  got:")
+        return " ".join((rest.partition("\n  allowed:")[0] if found else self.error).split())[:MAX_BRIEF]
 
 
 def failure_path(episode: Path) -> Path:

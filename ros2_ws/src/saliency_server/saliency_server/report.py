@@ -61,7 +61,7 @@ def print_report(report: dict[str, Any], folder: Path, console: Console) -> None
     """The table, worst episodes first, and the totals. Names and reasons are printed as they are."""
     rows, total = report["episodes"], report["total"]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("episode", overflow="ellipsis", no_wrap=True)
+    table.add_column("episode", overflow="fold")  # the one that shrinks where there is no room
     table.add_column("", no_wrap=True)
     for name in ("valid", "least", "conf.", "jumps", "switch", "asked", "s", "cost"):
         table.add_column(name, justify="right", no_wrap=True)
