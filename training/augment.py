@@ -89,7 +89,7 @@ def zoom_and_shift(frames: Frames, strength: float, largest_px: int, draws: Draw
     scale = 1.0 + (draws.uniform(cameras) * 2.0 - 1.0) * strength
     move = draws.integers(-largest_px, largest_px + 1, cameras, 2)
     middle = torch.tensor([width / 2.0, height / 2.0])
-    offset = middle * (1.0 - scale)[..., None] + move  # a point p of the image, from its corner, goes to scale p + offset
+    offset = middle * (1.0 - scale)[..., None] + move  # a point p of the image goes to scale p + offset
     source = frames.images.numpy()
     images = np.empty_like(source)
     for i in range(source.shape[0]):
@@ -122,7 +122,7 @@ def recolour(images: Tensor, jitter: float, light: float, draws: Draws) -> Tenso
     tables, slope = colour_tables(images.shape[1], jitter, light, draws)
     source, tables_u8 = images.numpy(), (tables * 255.0).round().to(torch.uint8).numpy()
     out = np.empty_like(source)
-    batch, cameras, height, width, _ = source.shape
+    batch, cameras = source.shape[:2]
     for i in range(batch):
         for n in range(cameras):
             cv2.LUT(source[i, n], tables_u8[i, n], dst=out[i, n])
@@ -160,7 +160,7 @@ def paste(frames: Frames, shapes: int, probability: float, margin_px: float, dra
 
     Nothing is drawn on an image where an object's place is unknown: the distractor might hide it.
     """
-    batch, cameras, height, width, _ = frames.images.shape
+    cameras, height, width = frames.images.shape[1:4]
     images = frames.images.numpy().copy()
     drawn = draws.uniform(shapes, cameras, 9).numpy()
     known = frames.valid.all(2).numpy()

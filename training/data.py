@@ -20,6 +20,7 @@ from autofocus_core.review import read_reviewed
 from autofocus_core.schema import Robot, Task
 from autofocus_training.config import Config
 from autofocus_training.names import NEEDS_MAPS
+from autofocus_training.processes import without_opencv_threads
 from autofocus_training.reading import Part, action_chunks, read_part
 from autofocus_training.samples import Samples, StoredImages
 from torch import Tensor
@@ -180,18 +181,20 @@ def _parts(jobs: Sequence[Job], workers: int) -> Iterator[Part]:
     if workers < 1 or len(jobs) < 2:
         yield from (_read(job) for job in jobs)
         return
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("fork"), initializer=torch.set_num_threads,
-                               initargs=(1,))  # fmt: skip
-    try:
-        ahead: deque[Future[Part]] = deque()
-        for job in jobs:
-            ahead.append(pool.submit(_read, job))
-            if len(ahead) > 2 * workers:
+    with without_opencv_threads():
+        pool = ProcessPoolExecutor(
+            min(workers, len(jobs)), get_context("fork"), initializer=torch.set_num_threads, initargs=(1,)
+        )
+        try:
+            ahead: deque[Future[Part]] = deque()
+            for job in jobs:
+                ahead.append(pool.submit(_read, job))
+                if len(ahead) > 2 * workers:
+                    yield _result(ahead.popleft())
+            while ahead:
                 yield _result(ahead.popleft())
-        while ahead:
-            yield _result(ahead.popleft())
-    finally:
-        pool.shutdown(cancel_futures=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _result(future: Future[Part]) -> Part:
@@ -235,7 +238,8 @@ def _samples(parts: list[Part], numbers: list[np.ndarray], images: Tensor | Stor
     arm, states = len(robot.joints), joined("states")
     names = ("actions", "boxes_px", "valid", "stamps_ns", "earlier_px", "earlier_valid")
     return Samples(
-        images=images, states=states if states.shape[1] > 1 else states[:, 0], episodes=torch.from_numpy(np.concatenate(numbers)),
+        images=images, states=states if states.shape[1] > 1 else states[:, 0],
+        episodes=torch.from_numpy(np.concatenate(numbers)),
         gripper=torch.arange(len(robot.joint_names)) >= arm, **{name: joined(name) for name in names},
     )  # fmt: skip
 

@@ -34,12 +34,14 @@ class DeployedPolicy(nn.Module):
         self.height, self.width = image_size
 
     def forward(self, images: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """images (B, N, H, W, 3) uint8 rgb, state (B, A) float32 rad or m -> actions (B, T, A) float32, absolute, rad
+        """images (B, N, H, W, 3) uint8 rgb, state (B, A), or (B, P, A) with those before, float32 rad or m -> actions (B, T, A) float32, absolute, rad
         or m; attention (B, M, h, w) float32, each map sums to 1: one per camera and object, or one per camera."""
         small = resize_frames(images, self.height, self.width)
         unit = small.permute(0, 1, 4, 2, 3).float().div(255.0)
-        actions, log_attention = self.network(unit, (state - self.normaliser.state_mean) / self.normaliser.state_std)
-        relative = state[:, None] * self.normaliser.relative
+        seen = (state - self.normaliser.state_mean) / self.normaliser.state_std
+        actions, log_attention = self.network(unit, seen.flatten(1))
+        present = state if state.dim() == 2 else state[:, 0]
+        relative = present[:, None] * self.normaliser.relative
         absolute = actions * self.normaliser.action_std + self.normaliser.action_mean + relative
         return absolute, log_attention.exp()
 

@@ -89,8 +89,10 @@ def begin(samples: Samples, relative: Tensor, config: Config, device: str | torc
 def advance(
     run: Run, samples: Samples, config: Config, until: int | None = None,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, parts: None, share: Share | None = None,
+    workers: int = 0,
 ) -> None:  # fmt: skip
-    """Train from `run.step` up to step `until` (default: all). `on_step` hears of each step's losses.
+    """Train from `run.step` up to step `until` (default: all). `on_step` hears of each step's losses. `workers`:
+    processes that make batches ahead; they change nothing but the time.
 
     Raises AutofocusError where the loss is no longer finite: the run's state is then that before the step.
     """
@@ -103,7 +105,7 @@ def advance(
         model = nn.parallel.DistributedDataParallel(model)
     weights = [p for p in run.network.parameters() if p.requires_grad]
     last = config.steps if until is None else min(until, config.steps)
-    with batches(samples, run.normaliser, config, run.step, last, share) as stream:
+    with batches(samples, run.normaliser, config, run.step, last, share, workers) as stream:
         for batch in stream:
             torch.manual_seed(seed_of("step", config.seed, run.step, share.rank))
             for group in run.optimizer.param_groups:

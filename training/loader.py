@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import cv2
 import torch
 import torch.distributed
 import torch.utils.data
@@ -17,6 +16,7 @@ from autofocus_training.batch import Batch, Targets
 from autofocus_training.config import Config
 from autofocus_training.draws import Draws, seed_of
 from autofocus_training.images import to_unit
+from autofocus_training.processes import without_opencv_threads
 from autofocus_training.samples import Normaliser, Samples
 from torch import Tensor
 
@@ -142,15 +142,32 @@ class _Source(torch.utils.data.Dataset):
         return prepare(*self._arguments, step, self._share)
 
 
+class _OrError(torch.utils.data.Dataset):
+    """The same, with an error for people as a value: the loader would wrap it in words of its own."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+
+    def __getitem__(self, step: int) -> Batch | AutofocusError:
+        try:
+            return self._source[step]
+        except AutofocusError as error:
+            return AutofocusError(error.where, error.got, error.allowed, error.fix)
+
+
 def _made_ahead(source: _Source, first: int, last: int, workers: int) -> Iterator[Batch]:
     loader = torch.utils.data.DataLoader(
-        source, batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=_as_it_is,
+        _OrError(source), batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=_as_it_is,
         worker_init_fn=_in_worker, multiprocessing_context="fork",
     )  # fmt: skip
     try:
-        yield from loader
+        with without_opencv_threads():
+            for batch in loader:
+                if isinstance(batch, AutofocusError):
+                    raise batch
+                yield batch
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not str(error).startswith("DataLoader worker"):
             raise
         raise AutofocusError(
             "training: a process that makes batches", str(error).split("\n")[0], "processes that live",
@@ -158,7 +175,7 @@ def _made_ahead(source: _Source, first: int, last: int, workers: int) -> Iterato
         ) from error  # fmt: skip
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Batch | AutofocusError) -> Batch | AutofocusError:
     return batch
 
 
@@ -166,4 +183,3 @@ def _in_worker(number: int) -> None:
     # Ctrl-C goes to the whole group of processes: the loop ends its step, saves, and ends these.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    cv2.setNumThreads(1)

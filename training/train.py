@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import datetime
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> int:
         started = time.monotonic()
         bar = tqdm(total=len(selection.kept), desc="reading episodes", unit="episode", disable=None if chief else True)
         with bar:
-            dataset = load_dataset(selection.kept, robot, task, config, bar.update)
+            dataset = load_dataset(selection.kept, robot, task, config, bar.update, args.workers)
         read_s = time.monotonic() - started
         if chief:
             print_dataset(dataset, len(selection.kept))
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> int:
             share, device, state=args.out / STATE_FILE, resume=args.resume, restart=args.restart,
             save_every_s=args.save_every_s, json_lines=args.progress_json,
             tensorboard=args.out / "tensorboard" if args.tensorboard and chief else None,
+            workers=args.workers,
         )  # fmt: skip
         try:
             checkpoint, history = run(dataset, robot, task, config, plan)
@@ -103,6 +105,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and augmentation")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="change any key of the config")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
+    parser.add_argument("--workers", type=int, default=default_workers(), help="processes that read and make batches")
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N")
     parser.add_argument("--include-bad", action="store_true", help="also learn from recordings with verdict bad")
     parser.add_argument("--out", required=True, type=Path, help="directory for the results")
@@ -113,6 +116,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tensorboard", action="store_true", help="curves for TensorBoard in OUT/tensorboard")
     parser.add_argument("--progress-json", action="store_true", help="a JSON line every 20 steps, for programs")
     return parser.parse_args(argv)
+
+
+def default_workers() -> int:
+    """Two, where there are cores for them; none where the only core is the network's."""
+    return min(2, len(os.sched_getaffinity(0)) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,7 @@ class Plan:
     save_every_s: float = 60.0
     json_lines: bool = False
     tensorboard: Path | None = None
+    workers: int = 0  # processes that make batches ahead
 
 
 class Stopped(Exception):
@@ -172,7 +181,7 @@ def run(
             saved_s = time.monotonic()
 
     with journal, _Signals() as signals:
-        advance(fit, training, config, on_step=on_step, share=plan.share)
+        advance(fit, training, config, on_step=on_step, share=plan.share, workers=plan.workers)
         samples_per_s = journal.samples_per_s(fit.step)
     network, normaliser = fit.result().cpu(), fit.normaliser
     manifest = make_manifest(dataset, robot, task, config, normaliser)
@@ -258,6 +267,7 @@ def make_manifest(dataset: Dataset, robot: Robot, task: Task, config: Config, no
         dataset_hash=dataset.hash,
         code_version=code_version(),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        state_history=config.state_history,
     )
 
 

@@ -212,7 +212,7 @@ def test_two_cameras_each_with_the_boxes_of_its_own_frames(tmp_path):
     numbers = samples.images[:, 0, 0, 0, 0].long()
     assert torch.equal(samples.images[:, 1, 0, 0, 1].long(), numbers - 1)
     for i, number in enumerate(numbers.tolist()):
-        wanted = (bags.box_at(number - 1) + [0, 20, 0, 20]) * scale
+        wanted = (bags.box_at(number - 1) + np.array([0, 20, 0, 20])) * scale
         np.testing.assert_allclose(samples.boxes_px[i, 1, 0], wanted, atol=0.01)
     assert samples.valid[:, 1].tolist() == [[True, False]] * len(samples), "the gripper is not annotated there"
     with pytest.raises(AutofocusError, match="wrist 80x48"):
