@@ -92,5 +92,5 @@ def build_encoder(config: Config, inputs: int = 3) -> nn.Module:
     Raises AutofocusError where a pretrained model is asked for and cannot be had.
     """
     if config.encoder == "pretrained":
-        return Pretrained(config.pretrained, inputs)
+        return Pretrained(config.pretrained, config.image_size, inputs)
     return FROM_SCRATCH[config.encoder](inputs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from autofocus_core.errors import AutofocusError
@@ -30,9 +30,7 @@ class FeatureMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) as the model wants it normalised -> (B, C, h, w)."""
-        found = self.model(x, return_dict=True)
-        maps = getattr(found, "feature_maps", None)
-        z = maps[-1] if maps is not None else found.last_hidden_state
+        z = self.model(x, return_dict=True).last_hidden_state
         if z.dim() == 4:
             return z
         height, width = x.shape[-2] // self.patch_px, x.shape[-1] // self.patch_px
@@ -47,14 +45,14 @@ class Pretrained(nn.Module):
     gets must not depend on its batch mates. It has no `early` half: method igmd refuses it.
     """
 
-    def __init__(self, name: str, inputs: int = 3) -> None:
+    def __init__(self, name: str, image_size: tuple[int, int], inputs: int = 3) -> None:
         super().__init__()
         if not name:
             raise AutofocusError(
                 "encoder pretrained", 'pretrained: ""', "a model's name or path", "set pretrained, e.g. to a folder "
                 "with config.json and model.safetensors", )  # fmt: skip
-        model, channels, patch_px, mean, std = _load(name)
-        self.backbone = FeatureMap(model, patch_px)
+        self.backbone, mean, std = _load(name)
+        channels = _channels(self.backbone, name, image_size)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         self.adapt: nn.Module = nn.Identity()
@@ -100,8 +98,8 @@ def with_traced_backbones(module: nn.Module, image_size: tuple[int, int]) -> nn.
     return module
 
 
-def _load(name: str) -> tuple[nn.Module, int, int, Any, Any]:
-    """(model, channels of its last feature map, px of a patch, mean and std that it was trained with)."""
+def _load(name: str) -> tuple[FeatureMap, Sequence[float], Sequence[float]]:
+    """(model, mean and standard deviation of the images that it was trained on, by channel)."""
     try:
         import transformers
     except ImportError as error:
@@ -110,19 +108,14 @@ def _load(name: str) -> tuple[nn.Module, int, int, Any, Any]:
             "pip install 'saliency_server[transformers]', or choose another encoder",
         ) from error  # fmt: skip
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
-        if type(config) in transformers.AutoBackbone._model_mapping:
-            model = transformers.AutoBackbone.from_pretrained(name)
-            channels = model.channels[-1]
-        else:
-            model = transformers.AutoModel.from_pretrained(name)
-            model = getattr(model, "vision_model", model)
-            channels = model.config.hidden_size
-    except (OSError, ValueError, AttributeError) as error:
+        # Not AutoBackbone: it asks the hub, even about a folder.
+        model = transformers.AutoModel.from_pretrained(name)
+    except (OSError, ValueError) as error:
         raise AutofocusError(
             "encoder pretrained", f"{name!r}: {str(error).splitlines()[0]}", "an image model of transformers",
             "give the name of a model on the hub, or a folder that `save_pretrained` wrote",
         ) from error  # fmt: skip
+    model = getattr(model, "vision_model", model)  # of a model of images and words
     # Parts that no feature passes through would have no gradient.
     if hasattr(model, "pooler"):
         model.pooler = nn.Identity()
@@ -133,4 +126,17 @@ def _load(name: str) -> tuple[nn.Module, int, int, Any, Any]:
     except OSError:
         pass  # no preprocessor_config.json: ImageNet's
     patch = getattr(model.config, "patch_size", None)
-    return model, channels, patch if isinstance(patch, int) else 1, mean, std
+    return FeatureMap(model, patch if isinstance(patch, int) else 1), mean, std
+
+
+@torch.no_grad()
+def _channels(backbone: FeatureMap, name: str, image_size: tuple[int, int]) -> int:
+    """Channels of its feature map; AutofocusError where it makes none of images of this size."""
+    try:
+        return backbone.eval()(torch.zeros(1, 3, *image_size)).shape[1]
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise AutofocusError(
+            "encoder pretrained", f"{name!r}: {str(error).splitlines()[0]}",
+            f"a model that makes a feature map of {image_size[1]}x{image_size[0]} px",
+            "set image_height_px and image_width_px to what it was trained with, or choose another model",
+        ) from error  # fmt: skip

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
 import pytest
+import tiny_backbones
 import torch
 import training_bags as bags
 from autofocus_core.episode import load_episode
 from autofocus_core.errors import AutofocusError
-from autofocus_core.manifest import read_manifest
+from autofocus_core.manifest import ManifestCamera, read_manifest
 from autofocus_training import export, train
-from autofocus_training.config import METHODS, load_config
+from autofocus_training.batch import Shapes
+from autofocus_training.checkpoint import Checkpoint
+from autofocus_training.config import load_config
 from autofocus_training.data import load_dataset
 from autofocus_training.images import to_unit
+from autofocus_training.methods import build_network
+from autofocus_training.names import METHODS, POLICIES
+from autofocus_training.samples import Normaliser
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +35,73 @@ def trained(dataset, method: str):
     return train.run(dataset, bags.robot(), bags.task(), load_config("tiny", ["steps=5", f"method={method}"]))[0]
 
 
+def fresh(dataset, cameras: int, *overrides: str) -> Checkpoint:
+    """As at the first step: a network with random weights, noise to probe it with, a manifest that fits."""
+    rng = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    config = load_config("tiny", list(overrides))
+    data = dataset.samples
+    normaliser = Normaliser.fit(data.states, data.actions, train.relative_joints(bags.robot(), config))
+    manifest = train.make_manifest(dataset, bags.robot(), bags.task(), config, normaliser)
+    manifest = dataclasses.replace(
+        manifest, cameras=tuple(ManifestCamera(f"camera{n}", bags.WIDTH, bags.HEIGHT) for n in range(cameras))
+    )
+    network = build_network(config, Shapes(cameras, len(manifest.objects), len(manifest.joints), config.image_size))
+    images = torch.randint(0, 256, (3, cameras, bags.HEIGHT, bags.WIDTH, 3), generator=rng, dtype=torch.uint8)
+    return Checkpoint(network.eval(), normaliser, config, manifest, images, data.states[:3])
+
+
+@pytest.mark.parametrize("cameras", [1, 2])
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("method", METHODS)
+def test_every_policy_and_method_is_exported_as_it_is(dataset, tmp_path, method, policy, cameras):
+    """Eager network and file agree, from bytes of the cameras to joints and attention."""
+    checkpoint = fresh(dataset, cameras, f"method={method}", f"policy={policy}")
+    path = tmp_path / "policy.pt"
+    assert export.export_policy(checkpoint, path) <= export.TOLERANCE
+    deployed = torch.jit.load(str(path))
+    eager = export.DeployedPolicy(checkpoint.network, checkpoint.normaliser, checkpoint.config.image_size).eval()
+    with torch.no_grad():
+        wanted, found = (part(checkpoint.probe_images, checkpoint.probe_states) for part in (eager, deployed))
+        again = deployed(checkpoint.probe_images, checkpoint.probe_states)
+    assert found[0].shape == (3, 3, 3) and torch.equal(found[0], again[0]), "the same answer to the same question"
+    assert found[1].shape[1] == cameras * (2 if method == "gated" else 1)
+    torch.testing.assert_close(found[0], wanted[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[1], wanted[1], atol=1e-5, rtol=0)
+
+
+def test_what_only_training_needs_is_not_in_the_file(dataset, tmp_path):
+    """Oreo's VQ-VAE, GRIL's head, ACT's CVAE encoder: the file is no larger than that of plain cloning."""
+
+    def size(*overrides: str) -> int:
+        export.export_policy(fresh(dataset, 1, *overrides), tmp_path / "policy.pt")
+        return (tmp_path / "policy.pt").stat().st_size
+
+    plain = size("method=none")
+    assert size("method=oreo") < 1.01 * plain > size("method=gril")
+    act = fresh(dataset, 1, "method=none", "policy=act")
+    weights = sum(p.numel() for p in act.network.actor.parameters()) * 4
+    unused = sum(p.numel() for p in act.network.actor.head.posterior.parameters()) * 4
+    assert unused > 0.1 * weights and size("method=none", "policy=act") < weights
+
+
+@pytest.mark.parametrize("encoder", ["resnet", "resnet18"])
+def test_every_encoder_is_exported_as_it_is(dataset, tmp_path, encoder):
+    checkpoint = fresh(dataset, 1, "method=igmd", f"encoder={encoder}", "image_height_px=48", "image_width_px=64")
+    assert export.export_policy(checkpoint, tmp_path / "policy.pt") <= export.TOLERANCE
+
+
+@pytest.mark.parametrize(("kind", "method"), [("resnet", "visarl"), ("dinov2", "agil"), ("vit", "none")])
+def test_a_pretrained_encoder_is_traced_into_the_file(dataset, tmp_path, kind, method):
+    """TorchScript cannot compile transformers' code. Tiny models with random weights, saved by this test."""
+    pytest.importorskip("transformers", reason="saliency_server[transformers] is not installed")
+    tiny_backbones.save(kind, tmp_path / "model")
+    sizes = ("image_height_px=48", "image_width_px=64")
+    checkpoint = fresh(dataset, 1, f"method={method}", "encoder=pretrained", f"pretrained={tmp_path / 'model'}", *sizes)
+    assert export.export_policy(checkpoint, tmp_path / "policy.pt") <= export.TOLERANCE
+
+
+@pytest.mark.parametrize("method", ["none", "gated", "mask"])
 def test_file_and_training_agree_from_frame_to_joints(dataset, tmp_path, method):
     """All the way: bytes of the camera in, absolute joints out, against the network fed from the training cache."""
     checkpoint = trained(dataset, method)

@@ -31,27 +31,26 @@ def _conv(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class SaliencyPredictor(nn.Module):
-    """A small U-Net with two levels; the map has a quarter of the image's resolution before it is scaled up."""
+    """A small feature pyramid; the map has a quarter of the image's resolution before it is scaled up."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.down4 = nn.Sequential(nn.Conv2d(3, 24, 7, stride=4, padding=3), nn.ReLU(), _conv(24, 24, 1))
-        self.down8 = _conv(24, 48, 2)
-        self.deep = nn.Sequential(_conv(48, 48, 2), _conv(48, 48, 1))
-        self.merge8 = _conv(96, 48, 1)
-        self.merge4 = _conv(72, 24, 1)
-        self.out = nn.Conv2d(24, 1, 1)
-        nn.init.constant_(self.out.bias, PRIOR)
+        width = 24
+        self.down4 = nn.Sequential(nn.Conv2d(3, width, 7, stride=4, padding=3), nn.ReLU())
+        self.down8 = _conv(width, 32, 2)
+        self.down16 = nn.Sequential(_conv(32, 32, 2), _conv(32, 32, 1))
+        self.across4, self.across8, self.across16 = (nn.Conv2d(n, width, 1) for n in (width, 32, 32))
+        self.out = nn.Sequential(_conv(width, width, 1), nn.Conv2d(width, 1, 1))
+        nn.init.constant_(self.out[-1].bias, PRIOR)
 
     def logits(self, images: Tensor) -> Tensor:
         """(M, 3, H, W) in [0, 1] -> (M, 1, H, W), any real number."""
         fine = self.down4(standardise(images))
         middle = self.down8(fine)
-        deep = F.interpolate(self.deep(middle), size=middle.shape[2:], mode="nearest")
-        middle = self.merge8(torch.cat([middle, deep], dim=1))
-        middle = F.interpolate(middle, size=fine.shape[2:], mode="nearest")
-        out = self.out(self.merge4(torch.cat([fine, middle], dim=1)))
-        return F.interpolate(out, size=images.shape[2:], mode="bilinear", align_corners=False)
+        deep = self.across16(self.down16(middle))
+        deep = self.across8(middle) + F.interpolate(deep, size=middle.shape[2:], mode="nearest")
+        deep = self.across4(fine) + F.interpolate(deep, size=fine.shape[2:], mode="nearest")
+        return F.interpolate(self.out(deep), size=images.shape[2:], mode="bilinear", align_corners=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(M, 3, H, W) in [0, 1] -> maps (M, 1, H, W) in [0, 1], min-max normalised as the true ones are."""
