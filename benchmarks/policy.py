@@ -38,14 +38,14 @@ def main() -> int:
     """Measure, print, record, draw; 0 when every target is met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a measurement (default: %(default)g)")
-    parser.add_argument("--state-rate", type=float, default=500.0, help="joint states of the robot, Hz: an observation "
-                        "waits for the joint state after it (default: %(default)g)")
+    parser.add_argument("--state-rate", type=float, default=100.0, help="joint states of the robot, Hz "
+                        "(default: %(default)g)")
     parser.add_argument("--encoders", nargs="+", choices=networks.ENCODERS, default=list(networks.ENCODERS))
     parser.add_argument("--sizes", nargs="+", type=int, choices=networks.SIZES_PX, default=list(networks.SIZES_PX))
     parser.add_argument("--lerobot", type=Path, metavar="PYTHON", help="interpreter with lerobot 0.4.4, for (d)")
     parser.add_argument("--only", choices=["latency", "period"], help="a part of it")
-    parser.add_argument("--ahead", action="store_true", help="what is measured runs before all ordinary processes (real "
-                        "time priority): for a machine that cannot be had alone")
+    parser.add_argument("--ahead", action="store_true", help="what is measured runs before all ordinary processes: for "
+                        "a machine that cannot be had alone")
     parser.add_argument("--quick", action="store_true", help="a smoke run: 4 s each, our own encoder")
     parser.add_argument("--out", type=Path, help="folder for figures and chart instead of the repository's")
     parser.add_argument("--scratch", type=Path, default=ROOT / "runs/bench_policy", help="policy files and logs")

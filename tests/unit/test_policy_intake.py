@@ -191,3 +191,17 @@ def test_a_slow_driver_is_told_from_a_dead_one():
     assert "stamped 151 ms ago and came 1 ms ago" in intake.hold_reason(T0 + MS)
     intake.state(state(T0 + 2 * MS), T0 + 2 * MS)
     assert "image_raw came 201 ms ago" in intake.hold_reason(T0 + 201 * MS)
+
+
+def test_what_is_expected_is_what_comes_unless_a_late_message_changes_it():
+    """The network begins with it while the observation still waits for a later joint state."""
+    for late, same in ((T0 + MS, True), (T0 - MS, False)):
+        intake = Intake(ROBOT, ("camera",), 10.0)
+        intake.state(state(T0 - 5 * MS), T0 - 4 * MS)
+        assert intake.expected() is None
+        intake.image("camera", image(T0), T0 + MS)
+        expected = intake.expected()
+        assert expected.stamp_ns == T0 and expected.state_stamp_ns == T0 - 5 * MS
+        found = intake.state(state(late), T0 + 2 * MS) or intake.state(state(T0 + 5 * MS), T0 + 6 * MS)
+        assert (found.state_stamp_ns == expected.state_stamp_ns) == same
+        assert intake.expected() is None

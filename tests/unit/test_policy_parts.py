@@ -80,3 +80,18 @@ def test_an_inference_that_hangs_is_a_hold():
         time.sleep(0.01)
         assert monitor.set_hold(None) and "inference" in monitor.hold
     assert monitor.set_hold(None) and monitor.hold is None
+
+
+def test_what_may_be_left_out_never_delays_anything():
+    """A guess is only worked on where nothing else is: it must not take the place of what is sure."""
+    started, release, done = threading.Event(), threading.Event(), []
+    worker = NewestWins(lambda i: (started.set(), release.wait(5), done.append(i)), "test")
+    assert worker.submit_if_idle(0)
+    started.wait(5)
+    assert not worker.submit_if_idle(1)  # it works
+    worker.submit(2)
+    assert not worker.submit_if_idle(3)  # something waits
+    release.set()
+    while len(done) < 2:
+        time.sleep(0.001)
+    assert worker.close() and done == [0, 2] and worker.superseded == 0

@@ -115,6 +115,11 @@ class Intake:
             self._pending_ns = stamp
         return self._ready()
 
+    def expected(self) -> Observation | None:
+        """What the observation that is not ready yet will be, unless a message still under way changes it."""
+        found = None if self._pending_ns is None else self._resampler.observe(self._pending_ns)
+        return found if isinstance(found, Observation) else None
+
     def hold_reason(self, now_ns: int) -> str | None:
         """Why no observation can be made now, in words; None while inputs are fresh. `now_ns` 0: ages do not matter."""
         for refusal in self._refusals.values():

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 
 import rclpy
 from autofocus_core.errors import EXIT_CODE, AutofocusError
@@ -34,7 +35,7 @@ from autofocus_policy.intake import Intake
 from autofocus_policy.messages_node import diagnostics, to_request
 from autofocus_policy.monitor import Monitor
 from autofocus_policy.overlay_node import Overlay
-from autofocus_policy.runner import PolicyRunner
+from autofocus_policy.runner import Chunk, PolicyRunner
 from autofocus_policy.settings import Settings
 from autofocus_policy.worker import NewestWins
 
@@ -45,8 +46,25 @@ IMAGE_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
 STATE_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 # Reliable, so that reliable and best-effort subscribers both match; depth 1, so that nothing old is ever re-sent.
 COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+# The inference thread needs Python's lock back when the network is done; by default another thread may keep it 5 ms.
+SWITCH_INTERVAL_S = 0.0005
 
 _Return = TransitionCallbackReturn
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """For the worker: an observation, and whether it is ready or only expected to be so."""
+
+    epoch: int
+    observation: Observation
+    final: bool
+
+    @property
+    def key(self) -> tuple:
+        """Equal for equal observations: they are made of the same messages."""
+        made_of = self.observation
+        return self.epoch, made_of.stamp_ns, made_of.state_stamp_ns, tuple(made_of.image_stamps_ns.items())
 
 
 class PolicyNode(LifecycleNode):
@@ -98,7 +116,8 @@ class PolicyNode(LifecycleNode):
         self._monitor = Monitor(period_ms=1e3 / self._rate_hz)
         self._clocks = ClockWatch()
         self._overlay = Overlay(self, settings.overlay_hz) if settings.overlay_hz > 0.0 else None
-        self._worker: NewestWins[tuple[int, Observation]] = NewestWins(self._infer, "inference")
+        self._answered: tuple[object, Chunk] | None = None  # by the worker, before the observation was ready
+        self._worker: NewestWins[Task] = NewestWins(self._infer, "inference")
         self._subscribe(cameras)
         self.get_logger().info(f"{manifest.method} policy loaded and warm after {self._runner.load_s:.2f} s on "
                                f"{settings.device}, {self._rate_hz:g} Hz, horizon {manifest.horizon} x "
@@ -173,7 +192,13 @@ class PolicyNode(LifecycleNode):
 
     def _on_image(self, name: str, msg: Image | CompressedImage) -> None:
         self._check_clock()
-        self._submit(self._intake.image(name, msg, self._now_ns()))
+        observation = self._intake.image(name, msg, self._now_ns())
+        self._submit(observation)
+        if observation is None and self._active and not self._monitor.stalled:
+            # It waits for a later joint state, which hardly ever changes it: the network need not wait as well.
+            expected = self._intake.expected()
+            if expected is not None:
+                self._worker.submit_if_idle(Task(self._epoch, expected, final=False))
 
     def _on_state(self, msg: JointState) -> None:
         self._check_clock()
@@ -181,21 +206,33 @@ class PolicyNode(LifecycleNode):
 
     def _submit(self, observation: Observation | None) -> None:
         if observation is not None and self._active and not self._monitor.stalled:
-            self._worker.submit((self._epoch, observation))
+            self._worker.submit(Task(self._epoch, observation, final=True))
 
-    def _infer(self, item: tuple[int, Observation]) -> None:
-        """In the worker's thread: one forward pass, and the request for it unless it came too late."""
-        epoch, observation = item
+    def _infer(self, task: Task) -> None:
+        """In the worker's thread: one forward pass, and the request for it unless it came too late.
+
+        A task that is not final is answered and kept; where the final one turns out to be the same, that is its answer.
+        """
+        epoch, observation = task.epoch, task.observation
+        answered, self._answered = self._answered, None
+        if answered is not None and answered[0] == task.key:
+            chunk = answered[1]
+        else:
+            try:
+                with self._monitor.inference():
+                    chunk = self._runner.act(observation)
+            except AutofocusError as e:
+                if task.final:
+                    self._monitor.bad_output(f"{e.got}; allowed: {e.allowed}")
+                    self.get_logger().error(f"nothing published:\n{e}", throttle_duration_sec=1.0)
+                return
+        if not task.final:
+            self._answered = (task.key, chunk)
+            return
         if epoch != self._blended_epoch:
             self._blender.reset()
             self._blended_epoch = epoch
-        with self._monitor.inference():
-            try:
-                chunk = self._blender.add(self._runner.act(observation))
-            except AutofocusError as e:
-                self._monitor.bad_output(f"{e.got}; allowed: {e.allowed}")
-                self.get_logger().error(f"nothing published:\n{e}", throttle_duration_sec=1.0)
-                return
+        chunk = self._blender.add(chunk)
         request = to_request(chunk, self._robot.joint_names)
         horizon_ns = round(len(chunk.positions) * chunk.dt_s * 1e9)
         with self._publishing:
@@ -281,6 +318,7 @@ class PolicyNode(LifecycleNode):
 
 def main(argv: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM; exit status 2 where a parameter is wrong or autostart fails."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     # With rclpy's own handlers the context is invalid before a callback that publishes has ended.
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     node = None

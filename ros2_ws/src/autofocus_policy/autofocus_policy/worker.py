@@ -20,6 +20,7 @@ class NewestWins(Generic[T]):
         self._work = work
         self._wake = threading.Condition()
         self._item: T | None = None
+        self._busy = False
         self._closing = False
         self.superseded = 0
         self.failure: BaseException | None = None
@@ -33,6 +34,15 @@ class NewestWins(Generic[T]):
                 self.superseded += 1
             self._item = item
             self._wake.notify()
+
+    def submit_if_idle(self, item: T) -> bool:
+        """Hand over an item that nothing must wait for; False where there is other work."""
+        with self._wake:
+            if self._busy or self._item is not None:
+                return False
+            self._item = item
+            self._wake.notify()
+            return True
 
     def clear(self) -> None:
         """Forget the waiting item; the one being worked on, if any, goes on."""
@@ -51,10 +61,11 @@ class NewestWins(Generic[T]):
     def _run(self) -> None:
         while True:
             with self._wake:
+                self._busy = False
                 self._wake.wait_for(lambda: self._item is not None or self._closing)
                 if self._closing:
                     return
-                item, self._item = self._item, None
+                item, self._item, self._busy = self._item, None, True
             try:
                 self._work(item)
             except BaseException as e:  # kept for the owner, who raises it in its own thread
