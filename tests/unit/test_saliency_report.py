@@ -42,7 +42,7 @@ def test_a_changed_backend_changes_the_version_and_a_changed_page_does_not(tmp_p
         assert changed(own / name), name
     for name in ("images.py", "annotation_bag.py", "saliency.py"):
         assert changed(core / name), name
-    for name in ("review/server.py", "node.py", "screen.py", "report.py", "lease.py"):
+    for name in ("review/server.py", "node.py", "screen.py", "report.py", "batch.py"):
         assert not changed(own / name), name
     assert not changed(core / "resample.py")
 

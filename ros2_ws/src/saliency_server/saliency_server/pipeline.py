@@ -180,7 +180,7 @@ def content_key(
 
 #: Parts of this package that see annotations and do not make them.
 NOT_IN_ANNOTATIONS = (
-    "review", "annotate.py", "batch.py", "crew.py", "failures.py", "item.py", "lease.py", "node.py", "quality.py",
+    "review", "annotate.py", "batch.py", "crew.py", "failures.py", "item.py", "node.py", "quality.py",
     "ray_crew.py", "report.py", "screen.py", "threads.py", "watch.py",
 )  # fmt: skip
 #: Parts of autofocus_core that make pixels, positions and the annotation's own bytes.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from autofocus_core.schema import Robot, Task
 from saliency_server.ask import Asked, Asker
 from saliency_server.backends import Describer
 from saliency_server.frames import Frame, check_image_topic, read_joints, sample_frames
+from saliency_server.lease import LEASES
 from saliency_server.motion import read_motion
 from saliency_server.phrases import parse_phrase
 from saliency_server.recording import read_recording
@@ -93,7 +93,7 @@ def prepare(paths: Sequence[Path], robot: Robot, task: Task, describer: Describe
     if not paths:
         raise AutofocusError("description of a task", "no episodes", "at least one", "give episodes to annotate")
     kept = Path(paths[0]).parent / FOLDER / f"{_key(robot, task, made_by, describer.frames_wanted)}.json"
-    with _alone(kept):
+    with _alone(kept, Path(paths[0]).parent):
         known = _read(kept)
         if known is not None:
             return known
@@ -173,16 +173,14 @@ def _read(path: Path) -> Prepared | None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Of two who want the same description the second waits, and then finds it."""
+def _alone(path: Path, folder: Path) -> Iterator[None]:
+    """Of two who want the same description the second waits, and then finds it. folder: of the episodes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with LEASES.held(folder / path.name):
             yield
     except OSError as error:
         raise AutofocusError(
             f"description {path}", error.strerror or str(error), "a folder that can be written to",
             "check the permissions and the space left; annotations go there, too",
         ) from error
-
