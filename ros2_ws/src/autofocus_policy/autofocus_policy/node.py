@@ -115,7 +115,7 @@ class PolicyNode(LifecycleNode):
         self._blended_epoch = self._epoch
         self._monitor = Monitor(period_ms=1e3 / self._rate_hz)
         self._clocks = ClockWatch()
-        self._overlay = Overlay(self, settings.overlay_hz) if settings.overlay_hz > 0.0 else None
+        self._overlay = Overlay(self, settings.overlay_hz, len(cameras)) if settings.overlay_hz > 0.0 else None
         self._answered: tuple[object, Chunk] | None = None  # by the worker, before the observation was ready
         self._worker: NewestWins[Task] = NewestWins(self._infer, "inference")
         self._subscribe(cameras)

@@ -20,10 +20,11 @@ QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Overlay:
-    """Topic ~/overlay/compressed of `node`, at most `rate_hz` images per second."""
+    """Topic ~/overlay/compressed of `node`: the first of `cameras` cameras, at most `rate_hz` images per second."""
 
-    def __init__(self, node: Node, rate_hz: float) -> None:
+    def __init__(self, node: Node, rate_hz: float, cameras: int) -> None:
         self._period_s = 1.0 / rate_hz
+        self._cameras = cameras
         self._next_s = 0.0
         self._node = node
         self._images = node.create_publisher(CompressedImage, "~/overlay/compressed", QOS)
@@ -45,5 +46,6 @@ class Overlay:
         chunk, image = item
         message = CompressedImage(format="jpeg")
         message.header.stamp = to_time(chunk.stamp_ns)
-        message.data.frombytes(encode_jpeg(draw_overlay(image, chunk.attention), QUALITY))
+        first = chunk.attention[: max(1, len(chunk.attention) // self._cameras)]  # maps go camera by camera
+        message.data.frombytes(encode_jpeg(draw_overlay(image, first), QUALITY))
         self._images.publish(message)
