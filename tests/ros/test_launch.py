@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import policy_files as files
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 LAUNCH_FILES = [*sorted(ROOT.glob("launch/*.launch.py")), *ROOT.glob("ros2_ws/src/*/launch/*.launch.py")]
@@ -40,6 +41,32 @@ def test_every_argument_is_described(path):
     description = get_launch_description_from_python_launch_file(str(path))
     arguments = [e for e in description.entities if isinstance(e, DeclareLaunchArgument)]
     assert arguments and all(len(a.description) > 5 for a in arguments)
+
+
+@needs_launch
+def test_annotate_launch_starts_the_command_or_the_node_with_what_was_given():
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    def started(**given):
+        context = LaunchContext()
+        context.launch_configurations.update({"episodes": "e", "robot": "r.yaml", "task": "2", **given})
+        description = get_launch_description_from_python_launch_file(str(ROOT / "launch/annotate.launch.py"))
+        actions = [action for entity in description.entities for action in entity.visit(context) or []]
+        (action,) = [action for action in actions if not isinstance(action, DeclareLaunchArgument)]
+        return context, action
+
+    _, command = started(workers="3", ray="local", force="true", keyframe_s="0.5")
+    words = ["".join(getattr(part, "text", "") for part in word) for word in command.cmd[1:]]
+    assert words[0] == "e" and words[-1] == "--force" and "--vlm" not in words
+    for option, value in (("--task", "2"), ("--workers", "3"), ("--ray", "local"), ("--keyframe-s", "0.5")):
+        assert words[words.index(option) + 1] == value
+    context, node = started(watch="true", alpha="0.7")
+    node._perform_substitutions(context)
+    (parameters,) = [path for path, is_file in node._Node__expanded_parameter_arguments if is_file]
+    values = next(iter(yaml.safe_load(Path(parameters).read_text()).values()))["ros__parameters"]
+    assert (values["folder"], values["task"], values["alpha"]) == ("e", "2", 0.7) and "vlm" not in values
 
 
 @pytest.fixture(scope="module")
