@@ -40,6 +40,7 @@ from autofocus_core.annotation import Annotation, CameraAnnotation, ObjectTrack,
 from autofocus_core.bag_writer import write_atomic
 from autofocus_core.episode import annotation_path, content_hash
 from autofocus_core.errors import AutofocusError
+from autofocus_core.locks import lock_folder
 from autofocus_core.schema import Robot, Task, load_robot, load_task
 from autofocus_sim.cell import Cell
 from autofocus_sim.phases import GOAL_OF
@@ -97,22 +98,24 @@ def make(task: str, condition: str, count: int, out_dir: Path, *, seeds: SeedRan
     folder = Path(out_dir) / f"{task}_{condition}_{settings_hash(task, condition)[:16]}"
     for kind in (AUTOMATIC, PRIVILEGED):
         (folder / kind).mkdir(parents=True, exist_ok=True)
-    records = {record.seed: record for record in _read_records(folder)}
-    tried = 0
-    with _pool(workers) as run:
-        while sum(records[seed].success for seed in seeds.take(tried) if seed in records) < count:
-            # Those that fail are few: a second round takes their successors.
-            missing = count - sum(records[seed].success for seed in seeds.take(tried))
-            batch = seeds.take(missing, skip=tried)
-            tried += missing
-            todo = [seed for seed in batch if seed not in records]
-            for record in run([(folder, task, condition, seed) for seed in todo]):
-                records[record.seed] = record
-                _write_records(folder, records)
-                on_episode()
-    found = DemonstrationSet(task, condition, folder, tuple(records[seed] for seed in seeds.take(tried)))
-    if automatic:
-        annotate(found, count, workers)
+    lock = lock_folder(folder)  # a second process waits, and finds it done
+    try:
+        records = {record.seed: record for record in _read_records(folder)}
+        tried = 0
+        with _pool(workers) as run:
+            # Those that fail are few: another round takes their successors.
+            while missing := count - sum(records[seed].success for seed in seeds.take(tried)):
+                todo = [seed for seed in seeds.take(missing, skip=tried) if seed not in records]
+                tried += missing
+                for record in run([(folder, task, condition, seed) for seed in todo]):
+                    records[record.seed] = record
+                    _write_records(folder, records)
+                    on_episode()
+        found = DemonstrationSet(task, condition, folder, tuple(records[seed] for seed in seeds.take(tried)))
+        if automatic:
+            annotate(found, count, workers)
+    finally:
+        os.close(lock)
     return found
 
 

@@ -7,7 +7,7 @@ from autofocus_core.schema import load_robot, load_task
 from autofocus_sim import arm
 from autofocus_sim.cell import Cell
 from autofocus_sim.phases import TASKS, Phase
-from autofocus_sim.scene import CONDITIONS, sample_scene
+from autofocus_sim.scene import CONDITIONS, lamp_rgb, sample_scene
 from autofocus_sim.truth import CUBE, GRIPPER, LAMP, MATE
 from sim_config import CONFIG
 
@@ -102,6 +102,9 @@ def test_scenes_keep_clear_of_the_cube(task, condition):
         assert scene.cube == nominal.cube, "conditions of one seed must pair up"
         distances = [float(np.hypot(*(np.array(placed.position_m[:2]) - cube))) for placed in scene.others]
         assert min(distances) > 0.06
+        if task == "pack":
+            assert (scene.second_cube, scene.others[0]) == (nominal.second_cube, nominal.others[0])
+            assert np.hypot(*(np.array(scene.second_cube.position_m[:2]) - cube)) > 0.09
         mates = [placed for placed in scene.others if placed.name == MATE]
         assert len(mates) == condition.startswith("mate")
         if condition == "mate":
@@ -118,6 +121,30 @@ def test_unseen_colours_are_in_no_demonstration():
         }
 
     assert not colours("unseen") & set().union(*(colours(c) for c in CONDITIONS if c != "unseen"))
+
+
+def test_a_cell_that_had_two_cubes_is_as_one_that_never_had(cell):
+    """`pack` has a model of its own; the tasks of one cube must not notice that it was there before."""
+    fresh = Cell("lift", "mate", 5)
+    cell.reset(5, "mate", "pack")
+    cell.follow(arm.START_POSE + 0.1, 0.2)
+    assert "green cube" in cell.truth(boxes=False).objects
+    cell.reset(5, "mate", "lift")
+    for one in (cell, fresh):
+        one.follow(arm.START_POSE + 0.1, 0.3)
+    np.testing.assert_array_equal(cell.joint_positions(), fresh.joint_positions())
+    np.testing.assert_array_equal(cell.render(), fresh.render())
+    assert cell.truth(boxes=False).objects.keys() == fresh.truth(boxes=False).objects.keys()
+    fresh.close()
+
+
+def test_lamp_shows_nothing_that_looks_like_what_the_task_is_about():
+    """A green lamp beside a green cube, or a white one beside a plate, would make the annotation of `lamp` a guess."""
+    task_colours = {"place": [(0.95, 0.95, 0.93)], "pack": [(0.95, 0.95, 0.93), (0.07, 0.52, 0.13)]}
+    for task, colours in task_colours.items():
+        for phase in Phase:
+            for colour in ((0.85, 0.09, 0.09), (1.0, 0.48, 0.0), *colours):
+                assert np.abs(np.array(lamp_rgb(task, phase)) - colour).max() > 0.3, (task, phase, colour)
 
 
 def test_lamp_shows_the_operators_phase_and_its_own_where_broken(cell):
@@ -194,8 +221,8 @@ def test_snapshot_shown_elsewhere_is_the_same_picture(cell):
     from autofocus_sim.view import View
 
     view = View(cell.image_size)
-    for seed, condition in ((1, "unseen"), (2, "mate")):
-        cell.reset(seed, condition, "lift")
+    for seed, condition, task in ((1, "unseen", "lift"), (2, "mate", "pack"), (3, "lamp", "place")):
+        cell.reset(seed, condition, task)
         cell.follow(arm.START_POSE + 0.05, 0.2)
         view.show(cell.snapshot())
         np.testing.assert_array_equal(view.render(), cell.render())
