@@ -82,8 +82,8 @@ class Config:
     forget about. What a knob does is said where it stands."""
 
     # What is trained.
-    method: str = _choice(*METHODS)  # how the maps are used: see methods.py; "none" is plain behaviour cloning
-    policy: str = _choice(*POLICIES)  # what makes a chunk of actions out of features: see policies.py
+    method: str = _choice(*METHODS)  # how the maps are used: see methods/; "none" is plain behaviour cloning
+    policy: str = _choice(*POLICIES)  # what makes a chunk of actions out of features: see policies/
     encoder: str = _choice(*ENCODERS)  # see encoders.py
     pretrained: str = _text()  # with encoder "pretrained": a transformers model's name or path, else ""
     model_width: int = _whole(8)  # of act's transformer; diffusion's denoiser is four times as wide
@@ -116,7 +116,7 @@ class Config:
     saliency_weight: float = _least(0.0)  # factor of the method's loss (lambda)
     saliency_schedule: str = _choice("constant", "decay", "warmup")  # of that factor: decay to 0, warm up from 0
     saliency_share: float = _share()  # share of the episodes whose maps are used
-    saliency_beta: float = _above(0.0)  # softmax temperature of reg-mse, reg-kl, reg-js, reg-tv
+    saliency_beta: float = _above(0.0)  # softmax temperature of reg-mse, reg-l1, reg-kl, reg-js, reg-tv
     saliency_sigma: float = _above(0.0)  # standard deviation of an object's Gaussian, as a fraction of the height
     saliency_shape: str = _choice("centre", "box")  # box: the Gaussian is stretched as the box is
     saliency_alpha: float = _share(below_one=True)  # weight of the frame before; 0: the present frame alone

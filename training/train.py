@@ -21,7 +21,7 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import Manifest, ManifestCamera
 from autofocus_core.schema import Robot, Task, load_robot, load_task
 from autofocus_training.checkpoint import Checkpoint, load_state, save_checkpoint, save_state
-from autofocus_training.config import METHODS, Config, load_config
+from autofocus_training.config import Config, load_config
 from autofocus_training.data import Dataset, load_dataset
 from autofocus_training.distributed import check_share, processes
 from autofocus_training.export import export_policy
@@ -29,6 +29,7 @@ from autofocus_training.fit import Run, advance, begin, held_out_loss
 from autofocus_training.journal import EVERY, Journal
 from autofocus_training.loader import Share
 from autofocus_training.looking import look
+from autofocus_training.names import METHOD_DEFAULTS, METHODS
 from autofocus_training.samples import Normaliser
 from autofocus_training.selection import select_episodes
 from tqdm import tqdm
@@ -41,8 +42,7 @@ def main(argv: list[str]) -> int:
     """Parse, load, train, export; see `autofocus train --help`. 130 where it was stopped by SIGINT or SIGTERM."""
     args = parse(argv)
     torch.set_num_threads(args.threads)
-    overrides = [f"seed={args.seed}", *([f"method={args.method}"] if args.method else []), *args.set]
-    config = load_config(args.config, overrides)
+    config = config_of(args)
     robot, task = load_robot(args.robot), load_task(args.task)
     with processes(args.device) as (share, device):
         chief = share.rank == 0
@@ -101,7 +101,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--robot", required=True, type=Path, help="robot YAML")
     parser.add_argument("--task", required=True, type=Path, help="task YAML")
     parser.add_argument("--config", default="demo", help="name in training/configs, or a YAML file")
-    parser.add_argument("--method", choices=METHODS, help="overrides the config's method; none is plain cloning")
+    parser.add_argument("--method", choices=METHODS,
+                        help="instead of the config's, with that method's own settings; none is plain cloning")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and augmentation")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="change any key of the config")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
@@ -121,6 +122,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def default_workers() -> int:
     """Two, where there are cores for them; none where the only core is the network's."""
     return min(2, len(os.sched_getaffinity(0)) - 1)
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """The config that is asked for: the file's, then the method's own settings, then what --set says."""
+    method = [f"method={args.method}", *METHOD_DEFAULTS.get(args.method, ())] if args.method else []
+    return load_config(args.config, [f"seed={args.seed}", *method, *args.set])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from autofocus_core.errors import AutofocusError
 from autofocus_training.config import load_config, parse_config
+from autofocus_training.names import METHOD_DEFAULTS, METHODS
+from autofocus_training.train import config_of, parse
 
 
-@pytest.mark.parametrize("name", ["tiny", "demo"])
+@pytest.mark.parametrize("name", ["tiny", "demo", "lab"])
 def test_shipped_configs_parse_and_come_back_from_a_checkpoint(name):
     config = load_config(name, ["seed=3"])
     assert config.seed == 3
@@ -43,5 +45,18 @@ def test_a_missing_key_is_an_error_not_a_default(tmp_path):
 
 
 def test_an_unknown_config_lists_those_there_are():
-    with pytest.raises(AutofocusError, match="demo, tiny"):
+    with pytest.raises(AutofocusError, match="demo, lab, tiny"):
         load_config("huge")
+
+
+def test_a_method_brings_its_own_settings_and_set_has_the_last_word():
+    def asked(*more: str):
+        return config_of(parse(["episodes", "--robot", "r", "--task", "t", "--out", "o", *more]))
+
+    assert asked().saliency_weight == load_config("demo").saliency_weight
+    paper = asked("--method", "reg-mse")
+    assert (paper.method, paper.saliency_weight, paper.saliency_beta) == ("reg-mse", 5.0, 1.0)
+    assert asked("--method", "reg-mse", "--set", "saliency_weight=2").saliency_weight == 2.0
+    assert asked("--config", "tiny", "--set", "method=reg-mse").saliency_weight == load_config("tiny").saliency_weight
+    for method, keys in METHOD_DEFAULTS.items():
+        assert method in METHODS and load_config("demo", [f"method={method}", *keys])

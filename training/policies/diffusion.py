@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 LEVELS = 100  # of noise in training, squared cosine schedule (Nichol and Dhariwal, arXiv 2102.09672)
 STEPS = 8  # of DDIM when deployed
-DRAWS = 8  # of noise for each sample of a batch: the images are encoded once, and the denoiser is cheap
+DRAWS = 4  # of noise for each sample of a batch: the images are encoded once, and the denoiser is cheap
 TIME_WIDTH = 64
 WIDER = 4  # hidden width, in model_width
 
