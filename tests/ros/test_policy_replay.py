@@ -6,7 +6,7 @@ import json
 import numpy as np
 import policy_files as files
 import pytest
-from autofocus_core import messages
+from autofocus_core import messages, results
 from autofocus_core.bag_writer import BagWriter
 from autofocus_core.bags import open_bag
 from autofocus_core.episode import load_episode
@@ -98,6 +98,12 @@ def test_both_routes_agree(blending, bag, spawn, tmp_path, capsys):
     assert agreement.answered >= 30, agreement  # a busy machine may miss some
     assert np.median(latency_ms) < 300
     if blending == "none":
+        command = "pytest tests/ros/test_policy_replay.py -k both_routes"
+        results.record("evaluation", "replay over the graph, largest difference from lockstep", agreement.largest,
+                       "rad or m", "= 0", agreement.largest == 0.0, command)
+        results.record("evaluation", "replay over the graph, observations missed of those in lockstep",
+                       agreement.missed / agreement.asked, "1", "<= 0.1", agreement.missed <= 0.1 * agreement.asked,
+                       command)
         assert agreement.largest == 0.0, agreement
         assert "the two routes agree" in page
         assert routes["replay"]["mean_error"] == pytest.approx(routes["lockstep"]["mean_error"], rel=0.3)

@@ -1,4 +1,4 @@
-"""`autofocus evaluate` on bags written here: figures known beforehand, and inputs that do not fit."""
+"""`autofocus evaluate` on small bags: figures known beforehand, and inputs that do not fit."""
 
 import dataclasses
 import json
@@ -8,18 +8,11 @@ import numpy as np
 import policy_files as files
 import pytest
 import torch
-from autofocus_core import messages
-from autofocus_core.annotation import Annotation, CameraAnnotation, ObjectTrack, write_annotation
-from autofocus_core.bag_writer import BagWriter
-from autofocus_core.episode import content_hash
 from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import ManifestCamera
 from autofocus_policy.evaluation import short_names
 from autofocus_policy.offline import interpolate, main, split_paths
-
-ROBOT = files.SIM_ROBOT
-T0 = 1_700_000_000 * 10**9
-MS = 1_000_000
+from evaluation_bags import MS, ROBOT, T0, annotate, write_bag
 
 
 class Stays(torch.nn.Module):
@@ -27,53 +20,6 @@ class Stays(torch.nn.Module):
 
     def forward(self, images: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return state[:, None].expand(-1, 8, -1).clone(), torch.zeros(1, 1, 4, 4)
-
-
-def write_bag(path, seconds=3.0, error_rad=0.0, action_s=None, action_topic=True):
-    """An arm that follows what policy_files.Sees answers to a picture bright on its left, but for `error_rad`.
-
-    Sees asks for 0.02 more a step from the state on: an action that rises by 0.2 a second, as the state does. A byte of
-    each picture counts, as a real camera's noise would: equal pictures of an arm that moves are not believed.
-    """
-    header, time, image, state = (messages.message_class(t) for t in (
-        "std_msgs/msg/Header", "builtin_interfaces/msg/Time", "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"))
-    pixels = np.zeros((240, 320, 3), np.uint8)
-    pixels[:, :160] = 200
-    start = np.array(ROBOT.start.pose)
-
-    def stamped(stamp):
-        return header(stamp=time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id="")
-
-    def joints(stamp, offset=0.0):
-        return state(header=stamped(stamp), name=list(ROBOT.joint_names), effort=np.zeros(0), velocity=np.zeros(0),
-                     position=start + 0.2 * (stamp - T0) / 1e9 + offset)
-
-    events = [(T0 + k * 10 * MS, ROBOT.state) for k in range(int(seconds * 100))]
-    events += [(T0 + k * 100 * MS, ROBOT.action) for k in range(int((seconds if action_s is None else action_s) * 10))]
-    events += [(T0 + k * 33_333_333 // 10**7 * 10**7, ROBOT.cameras[0]) for k in range(int(seconds * 30))]
-    with BagWriter(path) as writer:
-        for stream in (ROBOT.state, ROBOT.action, ROBOT.cameras[0]):
-            if stream is not ROBOT.action or action_topic:
-                writer.add_topic(stream.topic, stream.type)
-        for stamp, stream in sorted(events, key=lambda e: e[0]):
-            if stream is ROBOT.action and not action_topic:
-                continue
-            pixels[120, 160, 0] = (stamp - T0) // (33 * MS) % 250
-            msg = (image(header=stamped(stamp), height=240, width=320, encoding="rgb8", is_bigendian=0, step=960,
-                         data=pixels.reshape(-1)) if stream is ROBOT.cameras[0]
-                   else joints(stamp, error_rad if stream is ROBOT.action else 0.0))
-            writer.write(stream.topic, messages.serialize(msg, stream.type), stamp, stamp)
-    return path
-
-
-def annotate(bag, box=(40.0, 60.0, 80.0, 100.0), valid=True):
-    """Every picture of the bag has a red cube there, in the bright half."""
-    stamps = np.array([T0 + k * 33_333_333 // 10**7 * 10**7 for k in range(90)])
-    n = len(stamps)
-    cube = ObjectTrack("red cube", "target", np.tile(np.float32(box), (n, 1)), np.ones(n, np.float32),
-                       np.full(n, valid), ("" if valid else "ambiguous",) * n)
-    camera = CameraAnnotation("camera", 320, 240, stamps, (cube,), np.full(n, valid), cube.reason)
-    write_annotation(Annotation(bag.name, content_hash(bag), "lift", "lift it", (camera,)), bag)
 
 
 def evaluate(tmp_path, *paths, policy=None, options=()):

@@ -34,6 +34,8 @@ from autofocus_policy.answers import ANSWERS_TOPIC, PREFIX, AnswerLog
 from autofocus_policy.ensemble import ACT_COEFFICIENT, Blending
 
 DISCOVERY_S = 1.0
+#: /clock runs so long before the first message: a node that sees the time jump to the recording's forgets what it has.
+LEAD_S = 1.0
 #: After the last message: so long nothing has been answered, or so long at most.
 QUIET_S, LAST_ANSWER_S = 0.5, 5.0
 # Reliable and deep: replay is for looking at every message, not for being on time.
@@ -114,7 +116,7 @@ class ReplayNode(Node):
 
     def _once(self, bag: Bag, publishers: dict[str, Publisher], stop: threading.Event) -> None:
         first_ns = bag.start_ns + round(self._offset_s * 1e9)
-        started_s, next_clock_s = time.monotonic(), 0.0
+        started_s, next_clock_s = time.monotonic() + LEAD_S, -LEAD_S
         self._began = (started_s, first_ns)
         for message in bag.messages(publishers):
             if message.receive_ns < first_ns:

@@ -117,7 +117,7 @@ def _frames(found: Sequence[Evaluation]) -> str:
     head = "<div></div>" + "".join(
         f"<figcaption>{escape(Path(name).name)}, {(stamp - int(found[0].traces[name].stamps_ns[0])) / 1e9:.1f} s</figcaption>"
         for name, stamp, _ in shown)
-    return f'<div class="frames" style="grid-template-columns: 130px repeat({len(shown)}, 1fr)">{head}{"".join(rows)}</div>'
+    return f'<div class="frames" style="grid-template-columns: minmax(70px, 130px) repeat({len(shown)}, minmax(0, 1fr))">{head}{"".join(rows)}</div>'
 
 
 def _chosen(evaluation: Evaluation) -> list[tuple[str, int, str]]:
