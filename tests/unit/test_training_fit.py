@@ -32,6 +32,13 @@ def test_every_method_overfits_two_batches(method):
     assert held_out_loss(network, normaliser, samples(), setting) < 0.1
 
 
+@pytest.mark.parametrize("policy", ["act", "diffusion"])
+def test_every_policy_overfits_two_batches(policy):
+    setting = config(f"policy={policy}", "steps=150", "jitter=0", "batch_size=8", "learning_rate=3e-3")
+    network, normaliser = fit(samples(), RELATIVE, setting)
+    assert held_out_loss(network, normaliser, samples(), setting) < 0.3
+
+
 def test_the_same_seed_gives_the_same_policy_and_another_one_another():
     def weights(seed: int) -> torch.Tensor:
         network, _ = fit(samples(), RELATIVE, config("steps=3", f"seed={seed}", "paste_shapes=2", "shift_px=2"))
