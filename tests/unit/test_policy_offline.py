@@ -3,15 +3,19 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import policy_files as files
 import pytest
 import torch
+from autofocus_core.episode import Episode
+from autofocus_core.episode_meta import Trim
 from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import ManifestCamera
 from autofocus_policy.evaluation import short_names
-from autofocus_policy.offline import interpolate, main, split_paths
+from autofocus_policy.offline import evaluate_episode, interpolate, main, split_paths
+from autofocus_policy.runner import PolicyRunner
 from evaluation_bags import MS, ROBOT, T0, annotate, write_bag
 
 
@@ -158,6 +162,16 @@ def test_blending_is_evaluated_as_it_would_be_sent(tmp_path):
     plain, blended = (evaluate(tmp_path, bag, options=("--blending", mode))[1] for mode in ("none", "ensemble"))
     assert timeless(plain) != timeless(blended)
     np.testing.assert_allclose(blended["mean_error"], 0.0, atol=2e-3)
+
+
+def test_what_is_trimmed_is_not_evaluated(tmp_path):
+    """As in training: an operator who waits at the end does not make the policy look better."""
+    bag = write_bag(tmp_path / "bag", seconds=2.0)
+    runner = PolicyRunner(files.write_policy(tmp_path / "p.pt"), ROBOT)
+    kept = SimpleNamespace(trim=Trim(T0 + 500 * MS, T0 + 1200 * MS, "by hand"))
+    found, whole = (evaluate_episode(Episode(bag, meta), runner, ROBOT) for meta in (kept, None))
+    assert found.stamps_ns[0] >= T0 + 500 * MS and found.stamps_ns[-1] <= T0 + 1200 * MS
+    assert 6 <= len(found.stamps_ns) < len(whole.stamps_ns)
 
 
 def test_paths_are_told_apart(tmp_path):

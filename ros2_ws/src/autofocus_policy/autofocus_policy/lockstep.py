@@ -108,7 +108,7 @@ def observations(bag: Bag, robot: Robot, intake: Intake, cameras: Sequence[str])
 def trace(episode: Episode, runner: PolicyRunner, robot: Robot, *, blending: Blending | None = None,
           rollout_s: float = ROLLOUT_S, looker: Looker | None = None,
           replayed: Mapping[int, np.ndarray] | None = None) -> Trace:
-    """Run the policy over an episode. Raises AutofocusError where that gives no observation.
+    """Run the policy over an episode without what is trimmed. AutofocusError where that gives no observation.
 
     `replayed` {stamp: (H, A)}: take these for the policy's answers, at these observations: what it said elsewhere.
     """
@@ -124,6 +124,8 @@ def trace(episode: Episode, runner: PolicyRunner, robot: Robot, *, blending: Ble
             found = (o for o in at_every_image(bag, robot, cameras, history=history)
                      if isinstance(o, Observation) and o.stamp_ns in replayed)
         for observation in found:
+            if episode.trim is not None and not episode.trim.start_ns <= observation.stamp_ns <= episode.trim.end_ns:
+                continue
             chunk = walk.take(observation, None if replayed is None else replayed[observation.stamp_ns])
             if looker is not None:
                 looker.see(observation, chunk)

@@ -52,6 +52,7 @@ def compare(policy: Path, episode: Episode, recorded: Path, robot: Robot, *, ble
             threads: int = 1) -> tuple[list[Evaluation], Agreement]:
     """Both routes as evaluations, "lockstep" and "replay", and how they agree."""
     answers, latency_ms = read_answers(recorded, robot)
+    episode = Episode(episode.path, None)  # all of it was played, whatever is trimmed
     runner = PolicyRunner(policy, robot, threads)
     lockstep, replay = Evaluation("lockstep", policy, runner), Evaluation("replay", policy, runner)
     name, examiner = str(episode.path), Examiner(episode, runner, robot, frames)
