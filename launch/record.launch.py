@@ -22,7 +22,7 @@ ARGUMENTS = {  # name: (meaning, default or None, choices or None)
     "compression": ("of the MCAP", "none", ["none", "zstd"]),
     "camera": ("sim: the whole cell; realsense: our node; none: a driver runs", "none", ["sim", "realsense", "none"]),
     "serial_no": ("with camera:=realsense: which one, `_` before the number; empty: the only one", "", None),
-    "scene": ("with camera:=sim: lift or place", "lift", None),
+    "scene": ("with camera:=sim: lift, place or pack", "lift", None),
     "condition": ("with camera:=sim: see sim.launch.py", "nominal", None),
     "teleop": ("who moves the arm; the keyboard needs a terminal of its own", "none", ["leader", "gamepad", "none"]),
     "teleop_config": ("path of the leader YAML or gamepad YAML", "", None),

@@ -12,7 +12,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 ARGUMENTS = [
     DeclareLaunchArgument("robot", description="path of the robot YAML"),
-    DeclareLaunchArgument("task", default_value="lift", description="lift or place"),
+    DeclareLaunchArgument("task", default_value="lift", description="lift, place or pack"),
     DeclareLaunchArgument("condition", default_value="nominal",
                           description="nominal, unseen, mate, mate_broken, lamp or lamp_broken"),
     DeclareLaunchArgument("seed", default_value="0", description="number of the scene"),
