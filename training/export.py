@@ -34,8 +34,9 @@ class DeployedPolicy(nn.Module):
         self.height, self.width = image_size
 
     def forward(self, images: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """images (B, N, H, W, 3) uint8 rgb, state (B, A), or (B, P, A) with those before, float32 rad or m -> actions (B, T, A) float32, absolute, rad
-        or m; attention (B, M, h, w) float32, each map sums to 1: one per camera and object, or one per camera."""
+        """images (B, N, H, W, 3) uint8 rgb; state float32, rad or m, (B, A), or (B, P, A) with the earlier ones ->
+        actions (B, T, A) float32, absolute, rad or m; attention (B, M, h, w) float32, each map sums to 1: one per
+        camera and object, or one per camera."""
         small = resize_frames(images, self.height, self.width)
         unit = small.permute(0, 1, 4, 2, 3).float().div(255.0)
         seen = (state - self.normaliser.state_mean) / self.normaliser.state_std

@@ -20,6 +20,7 @@ import torch
 from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import Manifest, ManifestCamera
 from autofocus_core.schema import Robot, Task, load_robot, load_task
+from autofocus_training.cache import default_folder, load_cached
 from autofocus_training.checkpoint import Checkpoint, load_state, save_checkpoint, save_state
 from autofocus_training.config import Config, load_config
 from autofocus_training.data import Dataset, load_dataset
@@ -52,7 +53,11 @@ def main(argv: list[str]) -> int:
         started = time.monotonic()
         bar = tqdm(total=len(selection.kept), desc="reading episodes", unit="episode", disable=None if chief else True)
         with bar:
-            dataset = load_dataset(selection.kept, robot, task, config, bar.update, args.workers)
+            if args.no_cache:
+                dataset = load_dataset(selection.kept, robot, task, config, bar.update, args.workers)
+            else:
+                folder = args.cache or default_folder(args.episodes)
+                dataset = load_cached(folder, selection.kept, robot, task, config, bar.update, args.workers, bar.write)
         read_s = time.monotonic() - started
         if chief:
             print_dataset(dataset, len(selection.kept))
@@ -107,6 +112,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="change any key of the config")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--workers", type=int, default=default_workers(), help="processes that read and make batches")
+    cache = parser.add_mutually_exclusive_group()
+    cache.add_argument("--cache", type=Path, help="folder for what was read (default: EPISODES/.autofocus/cache)")
+    cache.add_argument("--no-cache", action="store_true", help="read the episodes into memory, and keep nothing")
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N")
     parser.add_argument("--include-bad", action="store_true", help="also learn from recordings with verdict bad")
     parser.add_argument("--out", required=True, type=Path, help="directory for the results")

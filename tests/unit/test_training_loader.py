@@ -92,7 +92,7 @@ def test_opencv_s_threads_do_not_hang_the_processes():
 
 
 def test_ctrl_c_leaves_the_processes_to_the_loop():
-    """Ctrl-C goes to all processes of a terminal: one that died of it would break the step that is still to be saved."""
+    """Ctrl-C goes to all processes of a terminal: one that died of it would break the step that is to be saved."""
     with batches(DATA, NORMALISER, config("steps=500"), 0, 500, Share(), 1) as stream:
         next(stream)
         (worker,) = multiprocessing.active_children()
