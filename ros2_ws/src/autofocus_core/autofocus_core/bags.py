@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from rosbags.rosbag2 import Reader, ReaderError
@@ -16,6 +16,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import TypesysError
 
 from autofocus_core import messages as standard
+from autofocus_core.bag_message import BagMessage, Kept
 from autofocus_core.bag_metadata import load, qos_profile
 from autofocus_core.bag_storage import STORAGE_SUFFIXES, storage_files
 from autofocus_core.bag_types import store_of
@@ -65,15 +66,6 @@ class DamagedBagError(AutofocusError):
     """A bag that is not whole: with allow_truncated=True it gives what is."""
 
 
-class BagMessage(NamedTuple):
-    """One message as recorded: CDR bytes, receive stamp."""
-
-    topic: str
-    type: str
-    receive_ns: int
-    raw: bytes
-
-
 class Bag:
     """An open recording. Use :func:`open_bag`; close it, or use it as a context manager.
 
@@ -96,6 +88,7 @@ class Bag:
         self.lossy = bool(self.losses)
         self.loss = "; ".join(self.losses)
         self.dropped = Dropped()
+        self._kept: Kept | None = None
         self.topics: dict[str, str] = {}
         self.counts: dict[str, int] = {}
         for connection in reader.connections:
@@ -128,14 +121,33 @@ class Bag:
         """
         wanted = set(self.topics) if topics is None else set(topics)
         self.require(wanted)
-        connections = [c for c in self._reader.connections if c.topic in wanted]
+        kept = self._kept
+        if kept is not None and kept.complete and wanted == {kept.topic}:
+            yield from kept.messages
+            return
+        beside = {kept.topic} if kept is not None and not kept.complete else set()
+        connections = [c for c in self._reader.connections if c.topic in wanted | beside]
         if not connections:
             return
+        if beside:
+            kept = self._kept = Kept(kept.topic)
         try:
             for connection, receive_ns, raw in self._reader.messages(connections):
-                yield BagMessage(connection.topic, connection.msgtype, receive_ns, raw)
+                message = BagMessage(connection.topic, connection.msgtype, receive_ns, raw)
+                if message.topic in beside and not kept.add(message):
+                    beside, self._kept = set(), None
+                if message.topic in wanted:
+                    yield message
         except _READ_ERRORS as error:
             raise _damaged(self.path, error) from error
+        if beside:
+            kept.complete = True
+
+    def keep(self, topic: str) -> None:
+        """Keep this topic's messages while others are read, so that reading it afterwards costs no second pass through
+        the files; as long as they are few (Kept.MOST_BYTES), and one topic at a time. Nothing where it is not there."""
+        if topic in self.topics:
+            self._kept = Kept(topic)
 
     def require(self, topics: Iterable[str]) -> None:
         """Raise AutofocusError if one of the topics is not in the bag."""

@@ -74,20 +74,32 @@ def _step(before: np.ndarray, after: np.ndarray, boxes: np.ndarray) -> tuple[np.
     good = (found.ravel() == 1) & (found_back.ravel() == 1)
     good &= np.hypot(*(back - flat).reshape(-1, 2).T) <= ROUND_TRIP_PX
     there, good = there.reshape(start.shape), good.reshape(start.shape[:2])
-    now, kept = boxes.copy(), good.mean(axis=1)
-    for k in range(len(boxes)):
-        if good[k].sum() < 3:
-            kept[k] = 0.0
-            continue
-        a, b = start[k, good[k]], there[k, good[k]]
-        moved = np.median(b - a, axis=0)
-        spread = np.hypot(*(a - np.median(a, axis=0)).T), np.hypot(*(b - np.median(b, axis=0)).T)
-        far = spread[0] > 1.0
-        growth = float(np.median(spread[1][far] / spread[0][far])) if far.sum() >= 3 else 1.0
-        growth = float(np.clip(growth, 1 / MAX_SCALE_STEP, MAX_SCALE_STEP))
-        centre, half = middle[k] + moved, side[k] * growth / 2
-        now[k] = np.r_[centre - half, centre + half]
-    return now, kept
+    return _moved(boxes, start, there, good)
+
+
+def _moved(boxes: np.ndarray, a: np.ndarray, b: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (K, 4) moved and grown as those of their points are that are good: from a to b, (K, P, 2), good (K, P)."""
+    kept = good.mean(axis=1)
+    kept[good.sum(axis=1) < 3] = 0.0
+    moved = _medians(b - a, good)
+    spread = [np.hypot(*np.moveaxis(points - _medians(points, good)[:, None], 2, 0)) for points in (a, b)]
+    far = good & (spread[0] > 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        growth = _medians((spread[1] / spread[0])[..., None], far)[:, 0]
+    growth = np.where(far.sum(axis=1) >= 3, np.clip(growth, 1 / MAX_SCALE_STEP, MAX_SCALE_STEP), 1.0)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + moved
+    half = (boxes[:, 2:] - boxes[:, :2]) * growth[:, None] / 2
+    now = np.hstack([centre - half, centre + half])
+    return np.where(kept[:, None] > 0, now, boxes), kept
+
+
+def _medians(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Median of the chosen ones of (K, P, D) values along P, chosen (K, P): (K, D); NaN where none is."""
+    count = chosen.sum(axis=1)
+    ordered = np.sort(np.where(chosen[..., None], values, np.inf), axis=1)
+    row, last = np.arange(len(values)), np.maximum(count - 1, 0)
+    middle = (ordered[row, last // 2] + ordered[row, np.minimum(count // 2, last)]) / 2
+    return np.where(count[:, None] > 0, middle, np.nan)
 
 
 def _bridge(path: np.ndarray, trust: np.ndarray, a: int, b: int) -> None:

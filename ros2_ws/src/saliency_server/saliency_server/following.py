@@ -13,6 +13,7 @@ from autofocus_core.schema import Camera, Robot
 from saliency_server.assemble import without
 from saliency_server.course import Course
 from saliency_server.follow import follow, unambiguous
+from saliency_server.frames import read_joints
 from saliency_server.gripper import gripper_track, lens_of, why_not
 from saliency_server.looker import BagLooker
 from saliency_server.phrases import ObjectPhrase, parse_phrase
@@ -29,7 +30,7 @@ LEAST_SHARED_FRAMES = 5
 
 def open_view(
     bag: Bag, robot: Robot, camera: Camera, description: Description, stages: Stages, options: Options,
-    joints_ns: np.ndarray, joints: np.ndarray, course: Course,
+    course: Course,
 ) -> tuple[CameraView, str]:
     """All things of the description in one camera, and how the gripper was found."""
     every = options.keyframe_s is None
@@ -45,6 +46,7 @@ def open_view(
         finally:
             stages.detector.prepare(description.objects)
 
+    joints_ns, joints = read_joints(bag, robot)
     joints_s = (joints_ns - looker.frames.stamps_ns[0]) * 1e-9
     things, gripper = _with_gripper(bag, robot, camera, looker, things, joints_s, joints, options.gripper)
     course.done("track")

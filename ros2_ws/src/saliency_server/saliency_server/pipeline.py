@@ -132,20 +132,21 @@ def _look(
 ) -> _Seen:
     """Everything that needs the recording's messages."""
     course.begin("describe")
+    bag.keep(robot.state.topic)
     for name in task.cameras:
         check_image_topic(bag, robot.camera(name))
     described = _describe(bag, path, robot, task, stages, asker, prepared)
     stages.detector.prepare(described.description.objects)
     course.done("describe")
-    joints_ns, joints = read_joints(bag, robot)
     course.begin("detect", sum(bag.counts[robot.camera(name).topic] for name in task.cameras))
     views, grippers = [], []
     for name in task.cameras:
         camera = robot.camera(name)
-        view, gripper = open_view(bag, robot, camera, described.description, stages, options, joints_ns, joints, course)
+        view, gripper = open_view(bag, robot, camera, described.description, stages, options, course)
         views.append(view)
         grippers.append(gripper)
     lead = views[0]
+    joints_ns, joints = read_joints(bag, robot)
     motion = read_motion(lead.looker.stamps_s, (joints_ns - lead.stamps_ns[0]) * 1e-9, joints, robot)
     episode = Episode(task, described.description, tuple(views), motion)
     course.begin("filter")
