@@ -92,10 +92,12 @@ def latency(cell: runs.Cell, encoder: str, size_px: int, record: Record) -> dict
     policy = networks.write_policy(cell.scratch / f"{encoder}_{size_px}.pt", encoder, size_px, robot)
     bare = runs.bare(cell, policy, len(robot.joint_names), CONTROL_RATE_HZ)
     ours, peer = runs.node(cell, policy), runs.peer(cell, encoder, size_px)
+    multi = runs.peer(cell, encoder, size_px, "multi")
     request, command = runs.latencies_ms(ours, "requests"), runs.latencies_ms(ours, "commands")
     theirs = runs.latencies_ms(peer, "commands")
     ways = {"(a) bare forward": bare, "(b) stamp to request": request,
-            "(b) stamp to command, guard at 100 Hz": command, "(c) peer style, stamp to command": theirs}
+            "(b) stamp to command, guard at 100 Hz": command, "(c) peer style, stamp to command": theirs,
+            "(c) peer style with rosetta's four threads": runs.latencies_ms(multi, "commands")}
     for name, values in ways.items():
         for percent in (50, 99):
             record(f"{what}: {name}, p{percent}", np.percentile(values, percent), "ms", "measured", True)
@@ -110,6 +112,9 @@ def latency(cell: runs.Cell, encoder: str, size_px: int, record: Record) -> dict
            better >= PEER_OVER_OURS)
     wanted = cell.seconds * CONTROL_RATE_HZ
     record(f"{what}: requests of those due", len(request) / wanted, "share", ">= 0.95", len(request) >= 0.95 * wanted)
+    for name, found in (("", peer), (" with rosetta's four threads", multi)):
+        record(f"{what}: (c) peer style{name}: commands of those due", len(found["commands"]) / wanted, "share",
+               "measured", True)
     return {"bare": bare, "request": request, "command": command, "peer": theirs}
 
 

@@ -1,11 +1,14 @@
-"""(c): the same network the way ROS 2 policy nodes in Python do it: `python peer_node.py ROBOT ENCODER SIZE_PX`.
+"""(c): the same network the way ROS 2 policy nodes in Python do it.
+
+    python peer_node.py ROBOT ENCODER SIZE_PX single|multi
 
 As in iblnkn/rosetta (rosetta/policy_bridge_node.py): the subscription's callback decodes every frame (`_obs_cb`,
 `decode_value`: out of the message, into an array of its own, nearest-neighbour resize); a timer at control rate takes
 the newest, makes float tensors of it (`_prepare`: permute, contiguous, float32 / 255) and calls the eager model within
-the timer's callback (`_producer_tick`, `_produce_actions`); MultiThreadedExecutor of four threads. huggingface/lerobot
-prepares and calls alike (`prepare_observation_for_inference`, `predict_action`), without ROS. In its favour: the action
-is published at once as a joint command, where rosetta waits for its next tick and one more; and nothing is checked.
+the timer's callback (`_producer_tick`, `_produce_actions`). huggingface/lerobot prepares and calls alike
+(`prepare_observation_for_inference`, `predict_action`), without ROS. In its favour: the action is published at once as
+a joint command, where rosetta waits for its next tick and one more; nothing is checked; and "single", which the target
+is measured against, has rclpy's quicker executor. rosetta spins a MultiThreadedExecutor of four threads: "multi".
 """
 
 from __future__ import annotations
@@ -18,12 +21,16 @@ import numpy as np
 import rclpy
 import torch
 from autofocus_core.schema import load_robot
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from policy_parts import networks
+
+#: The clocks of camera and computer drift apart. Without that the age of the image at the tick would be the same all
+#: through a run, by luck.
+DRIFT = 1.02
 
 
 class PeerNode(Node):
@@ -39,7 +46,7 @@ class PeerNode(Node):
         self.create_subscription(Image, self.robot.cameras[0].topic, self.on_image, 10)
         self.create_subscription(JointState, self.robot.state.topic, self.on_state, 10)
         self.commands = self.create_publisher(JointState, self.robot.command.topic, 10)
-        self.create_timer(1.0 / self.robot.control_rate_hz, self.tick)
+        self.create_timer(DRIFT / self.robot.control_rate_hz, self.tick)
 
     def on_image(self, msg: Image) -> None:
         pixels = np.frombuffer(bytes(msg.data), np.uint8).reshape(msg.height, msg.step)[:, : msg.width * 3]
@@ -65,11 +72,11 @@ class PeerNode(Node):
         self.commands.publish(command)
 
 
-def main(*args: str) -> None:
+def main(robot_file: str, encoder: str, size_px: str, executors: str) -> None:
     torch.set_num_threads(1)
     rclpy.init()
-    executor = MultiThreadedExecutor(num_threads=4)
-    executor.add_node(PeerNode(*args))
+    executor = SingleThreadedExecutor() if executors == "single" else MultiThreadedExecutor(num_threads=4)
+    executor.add_node(PeerNode(robot_file, encoder, size_px))
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         executor.spin()
 

@@ -68,11 +68,12 @@ def node(cell: Cell, policy: Path, guard_rate_hz: float = 100.0, loaded: int = 0
         return _robot_end(group, cell, "guard")
 
 
-def peer(cell: Cell, encoder: str, size_px: int) -> dict:
-    """Camera, peer-style node and robot."""
+def peer(cell: Cell, encoder: str, size_px: int, executors: str = "single") -> dict:
+    """Camera, peer-style node and robot; `executors`: single or multi."""
     with own_domain() as domain, _group(cell, "peer", domain) as group:
         _world(group, cell)
-        group.spawn("peer", ["python", PARTS / "peer_node.py", cell.robot, encoder, size_px], realtime=cell.ahead)
+        group.spawn("peer", ["python", PARTS / "peer_node.py", cell.robot, encoder, size_px, executors],
+                    realtime=cell.ahead)
         return _robot_end(group, cell, "direct")
 
 

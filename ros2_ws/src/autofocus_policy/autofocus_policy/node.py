@@ -116,7 +116,7 @@ class PolicyNode(LifecycleNode):
         self._monitor = Monitor(period_ms=1e3 / self._rate_hz)
         self._clocks = ClockWatch()
         self._overlay = Overlay(self, settings.overlay_hz, len(cameras)) if settings.overlay_hz > 0.0 else None
-        self._answered: tuple[object, Chunk] | None = None  # by the worker, before the observation was ready
+        self._answered: tuple[tuple, Chunk, JointTrajectory] | None = None  # before the observation was ready
         self._worker: NewestWins[Task] = NewestWins(self._infer, "inference")
         self._subscribe(cameras)
         self.get_logger().info(f"{manifest.method} policy loaded and warm after {self._runner.load_s:.2f} s on "
@@ -216,7 +216,7 @@ class PolicyNode(LifecycleNode):
         epoch, observation = task.epoch, task.observation
         answered, self._answered = self._answered, None
         if answered is not None and answered[0] == task.key:
-            chunk = answered[1]
+            _, chunk, request = answered
         else:
             try:
                 with self._monitor.inference():
@@ -226,14 +226,16 @@ class PolicyNode(LifecycleNode):
                     self._monitor.bad_output(f"{e.got}; allowed: {e.allowed}")
                     self.get_logger().error(f"nothing published:\n{e}", throttle_duration_sec=1.0)
                 return
+            request = to_request(chunk, self._robot.joint_names)
         if not task.final:
-            self._answered = (task.key, chunk)
+            self._answered = (task.key, chunk, request)
             return
         if epoch != self._blended_epoch:
             self._blender.reset()
             self._blended_epoch = epoch
-        chunk = self._blender.add(chunk)
-        request = to_request(chunk, self._robot.joint_names)
+        blended = self._blender.add(chunk)
+        if blended is not chunk:
+            chunk, request = blended, to_request(blended, self._robot.joint_names)
         horizon_ns = round(len(chunk.positions) * chunk.dt_s * 1e9)
         with self._publishing:
             latency_ns = self._now_ns() - chunk.stamp_ns
