@@ -26,17 +26,17 @@ from autofocus_training import train
 from autofocus_training.config import Config, load_config
 from autofocus_training.data import load_dataset
 from autofocus_training.export import export_policy
+from autofocus_training.names import METHOD_DEFAULTS
 
 from learning_parts.demonstrations import CONFIG, DemonstrationSet
 from learning_parts.jobs import ROLLOUTS, Job, tests_of
-from learning_parts.settings import overrides
 
 BASE = Path(__file__).with_name("learning.yaml")
 
 
 def config_of(job: Job, more: tuple[str, ...] = ()) -> Config:
     """The training config of a job: the benchmark's, the method's own settings, and `more` overrides."""
-    return load_config(str(BASE), [f"method={job.method}", f"seed={job.seed}", *overrides(job.method), *more])
+    return load_config(str(BASE), [f"method={job.method}", f"seed={job.seed}", *METHOD_DEFAULTS.get(job.method, ()), *more])
 
 
 def run_job(

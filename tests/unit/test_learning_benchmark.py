@@ -15,7 +15,6 @@ from autofocus_training.names import METHODS
 from learning_parts.jobs import Job, plan
 from learning_parts.jobs import tests_of as conditions_of
 from learning_parts.records import add_record, pooled, read_records
-from learning_parts.settings import OVERRIDES
 from learning_parts.tables import COLUMNS, markdown, plot_conditions, plot_sweep, targets
 
 
@@ -80,7 +79,3 @@ def test_targets_wait_for_their_figures_and_compare_what_they_name(tmp_path):
     plot_conditions(records, "lift", 30, tmp_path / "bars.png")
     plot_sweep(records, "lift", tmp_path / "sweep.png")
     assert (tmp_path / "bars.png").stat().st_size > 5000
-
-
-def test_settings_name_methods_that_there_are():
-    assert set(OVERRIDES) <= set(METHODS)
