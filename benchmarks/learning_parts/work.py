@@ -36,7 +36,8 @@ BASE = Path(__file__).with_name("learning.yaml")
 
 def config_of(job: Job, more: tuple[str, ...] = ()) -> Config:
     """The training config of a job: the benchmark's, the method's own settings, and `more` overrides."""
-    return load_config(str(BASE), [f"method={job.method}", f"seed={job.seed}", *METHOD_DEFAULTS.get(job.method, ()), *more])
+    settings = METHOD_DEFAULTS.get(job.method, ())
+    return load_config(str(BASE), [f"method={job.method}", f"seed={job.seed}", *settings, *more])
 
 
 def run_job(
