@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import closing
@@ -14,6 +15,7 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.results import record
 from autofocus_core.schema import load_robot, load_task
 from deadly_work import ALWAYS, ONCE, DeadlyWork
+from saliency_server.annotate import annotate_all
 from saliency_server.batch import run
 from saliency_server.crew import LocalCrew
 from saliency_server.failures import failure_path, read_failure
@@ -38,7 +40,7 @@ from saliency_server.ray_crew import RayCrew
 folder, robot, task = map(Path, sys.argv[1:])
 killed, statuses = 0, []
 with closing(RayCrew(Work(load_robot(robot), load_task(task), Options()), "local", 2)) as crew:
-    before = crew._folder
+    before = crew.folder
     for outcome in run(crew, sorted(folder.iterdir())):
         statuses.append(outcome.status)
         if not killed and len(crew.pids) == 2:
@@ -139,6 +141,18 @@ def test_ray_that_is_not_installed_is_an_error_that_names_the_extra(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "all"), *be.CELL, "--ray", "local"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and "saliency_server[ray]" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="ray is not installed (saliency_server[ray])")
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_is_not_there_is_an_error_at_once(tmp_path, scheme):
+    """Ray itself tries for minutes."""
+    be.make(tmp_path / "all", 1, 5)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(AutofocusError, match="ray start"):
+            list(annotate_all([tmp_path / "all/ep_00"], ROBOT, TASK, Options(), 1, ray=address))
 
 
 def test_nothing_heavy_is_loaded_for_a_batch_without_models():

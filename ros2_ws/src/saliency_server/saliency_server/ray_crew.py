@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOCAL = "local"
 LOOPBACK = "127.0.0.1"
 SHORT_PATH = 20
-WAIT_S = 0.5
+WAIT_S, REACH_S = 0.5, 10.0
 STORE_BYTES = 100 * 2**20  # nothing but paths and outcomes goes over Ray
 
 
@@ -34,11 +34,12 @@ class RayCrew:
 
     address: "local", for a cluster of this machine's own on loopback and only for this batch, or that of a running one
     ("auto", "HOST:PORT", "ray://HOST:PORT"). Every node must see the episodes under the same path and have this very
-    code. AutofocusError where Ray is not installed or cannot be reached.
+    code. folder: of Ray's own files, "" for a cluster that is not ours. AutofocusError where Ray is not installed or
+    cannot be reached.
     """
 
     def __init__(self, work: Work, address: str, count: int | None) -> None:
-        self._folder = ""
+        self.folder = ""
         self._ray = _connect(self, address, count)
         self._work = self._ray.put(work)
         has = self._ray.cluster_resources()
@@ -92,8 +93,8 @@ class RayCrew:
         for actor in self._actors:
             self._ray.kill(actor)
         self._ray.shutdown()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> None:
         actor = self._actor.remote(self._work)
@@ -103,8 +104,8 @@ class RayCrew:
     def own_folder(self) -> str:
         """For Ray's sockets and logs: a short path, for a socket's name has a hundred characters."""
         usual = tempfile.gettempdir()
-        self._folder = tempfile.mkdtemp(prefix="af-ray-", dir=usual if len(usual) <= SHORT_PATH else "/tmp")
-        return self._folder
+        self.folder = tempfile.mkdtemp(prefix="af-ray-", dir=usual if len(usual) <= SHORT_PATH else "/tmp")
+        return self.folder
 
 
 class _Worker:
@@ -135,8 +136,11 @@ def _connect(crew: RayCrew, address: str, count: int | None) -> ModuleType:
         ours |= {"num_cpus": count, "include_dashboard": False, "object_store_memory": STORE_BYTES,
                  "_temp_dir": crew.own_folder()}
     try:
+        _reachable(address)
         ray.init(**ours, log_to_driver=False, logging_level="ERROR", configure_logging=True)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
+        if crew.folder:
+            shutil.rmtree(crew.folder, ignore_errors=True)
         raise AutofocusError(
             f"--ray {address}", " ".join(str(error).split())[:300], "local, or the address of a running Ray cluster",
             "start one with `ray start --head`, or leave --ray out: --workers N uses this machine",
@@ -146,6 +150,13 @@ def _connect(crew: RayCrew, address: str, count: int | None) -> ModuleType:
         ray.shutdown()
         raise AutofocusError("--ray local", f"Ray listens on {where}", LOOPBACK, "start it in a process of its own")
     return ray
+
+
+def _reachable(address: str) -> None:
+    """Raise OSError at once where nobody listens: Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
 
 
 def _runs_models(work: Work) -> bool:
