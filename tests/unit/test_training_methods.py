@@ -205,6 +205,41 @@ def test_attention_on_the_objects_costs_less_than_attention_elsewhere(method):
     assert loss(4, 5) < loss(0, 0)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "factors"), [("constant", (1, 1, 1)), ("decay", (1, 0.5, 0)), ("warmup", (0, 1, 1))]
+)
+def test_weight_and_schedule_of_the_saliency_term_are_live(schedule, factors):
+    data = batch(targets([[[8.0, 8], [24, 12]]]))
+    for weight in (0.5, 2.0):
+        net = network("gated", 1, 2, f"saliency_schedule={schedule}", f"saliency_weight={weight}")
+        for progress, factor in zip((0.0, 0.5, 1.0), factors):
+            parts = net.losses(dataclasses.replace(data, progress=progress))
+            torch.testing.assert_close(parts["total"], parts["imitation"] + weight * factor * parts["saliency"])
+
+
+@pytest.mark.parametrize(
+    ("key", "method", "term"),
+    [
+        ("saliency_beta", "reg-mse", "saliency"), ("saliency_beta", "reg-l1", "saliency"),
+        ("saliency_beta", "reg-kl", "saliency"), ("saliency_beta", "reg-js", "saliency"),
+        ("saliency_beta", "reg-tv", "saliency"), ("action_loss", "gated", "imitation"),
+    ],
+)  # fmt: skip
+def test_knobs_of_losses_are_live(key, method, term):
+    values = ("mse", "l1") if key == "action_loss" else (1.0, 50.0)
+    data = batch(targets([[[8.0, 8], [24, 12]]]))
+    first, second = (network(method, 1, 2, f"{key}={value}").losses(data)[term] for value in values)
+    assert abs(first - second) > 1e-4
+
+
+@pytest.mark.parametrize("policy", ["act", "diffusion"])
+def test_width_and_layers_of_a_policy_are_live(policy):
+    def size(*more: str) -> int:
+        return sum(p.numel() for p in network("none", 1, 2, f"policy={policy}", *more).parameters())
+
+    assert size("model_width=64") > 1.5 * size() and size("model_layers=3") > 1.5 * size()
+
+
 def test_act_s_latent_is_its_prior_s_mean_when_deployed_and_drawn_in_training():
     head = network("none", 1, 2, "policy=act").actor.head.eval()
     tokens, state, actions = torch.randn(2, 8, 16), torch.randn(2, 6), torch.randn(2, 3, 6)

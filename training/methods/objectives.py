@@ -31,11 +31,22 @@ class Look:
     log_attention: Tensor
 
 
-class MapDistance(nn.Module):
-    """reg-mse, reg-l1, reg-kl, reg-js, reg-tv: the paper's D(G, G_hat) (arXiv 2511.18617)."""
+class Objective(nn.Module):
+    """width: numbers in a sample's tokens."""
 
     def __init__(self, config: Config, shapes: Shapes, width: int) -> None:
         super().__init__()
+
+    def loss(self, look: Look, batch: Batch, vision: nn.Module) -> Tensor:
+        """The term, a scalar."""
+        raise NotImplementedError
+
+
+class MapDistance(Objective):
+    """reg-mse, reg-l1, reg-kl, reg-js, reg-tv: the paper's D(G, G_hat) (arXiv 2511.18617)."""
+
+    def __init__(self, config: Config, shapes: Shapes, width: int) -> None:
+        super().__init__(config, shapes, width)
         self.distance = MAP_DISTANCES[config.method]
         self.beta = config.saliency_beta
 
@@ -47,12 +58,9 @@ class MapDistance(nn.Module):
         return mean_where(found, batch.targets.now.any(2).flatten())
 
 
-class Share(nn.Module):
+class Share(Objective):
     """reg-share: KL(G, a / sum a) with a = sum_c |z_c| on the feature grid; no softmax and no min-max, so that
     activation off the objects has nowhere to hide."""
-
-    def __init__(self, config: Config, shapes: Shapes, width: int) -> None:
-        super().__init__()
 
     def loss(self, look: Look, batch: Batch, vision: nn.Module) -> Tensor:
         """Mean over the images with a valid object."""
@@ -62,11 +70,8 @@ class Share(nn.Module):
         return mean_where((g * (torch.log(g) - log_share)).sum(-1), batch.targets.now.any(2).flatten())
 
 
-class Gate(nn.Module):
+class Gate(Objective):
     """gated: KL(G_k, P_k), object by object."""
-
-    def __init__(self, config: Config, shapes: Shapes, width: int) -> None:
-        super().__init__()
 
     def loss(self, look: Look, batch: Batch, vision: nn.Module) -> Tensor:
         """Mean over the objects that are valid."""
@@ -76,11 +81,8 @@ class Gate(nn.Module):
         return mean_where((log_g.exp() * (log_g - log_p)).sum(-1), batch.targets.now)
 
 
-class UnionGate(nn.Module):
+class UnionGate(Objective):
     """gated-union: KL(G, P) with G the sum of the objects' maps, each of the same mass."""
-
-    def __init__(self, config: Config, shapes: Shapes, width: int) -> None:
-        super().__init__()
 
     def loss(self, look: Look, batch: Batch, vision: nn.Module) -> Tensor:
         """Mean over the images with a valid object."""
@@ -92,11 +94,11 @@ class UnionGate(nn.Module):
         return mean_where((g * (torch.log(g) - log_p)).sum(-1), batch.targets.now.any(2))
 
 
-class Gril(nn.Module):
+class Gril(Objective):
     """gril: a head on the policy's tokens regresses where the objects are; mean squared error, image in [-1, 1]."""
 
     def __init__(self, config: Config, shapes: Shapes, width: int) -> None:
-        super().__init__()
+        super().__init__(config, shapes, width)
         self.shape = (shapes.cameras, shapes.objects, 2)
         outputs = shapes.cameras * shapes.objects * 2
         self.head = nn.Sequential(nn.Linear(width, GRIL_WIDTH), nn.ReLU(), nn.Linear(GRIL_WIDTH, outputs))
@@ -112,15 +114,12 @@ class Gril(nn.Module):
         return mean_where((guess - wanted).square().mean(-1), valid)
 
 
-class Contrastive(nn.Module):
+class Contrastive(Objective):
     """contrastive: max(0, |z - z+|^2 - |z - z-|^2 + m); z+ from the image with all but the objects blanked, z- with the
     objects blanked, both with the image's mean colour.
 
     The reference takes its positive and negative images from channels that do not exist: slices of no channel at all.
     """
-
-    def __init__(self, config: Config, shapes: Shapes, width: int) -> None:
-        super().__init__()
 
     def loss(self, look: Look, batch: Batch, vision: nn.Module) -> Tensor:
         """Mean over the images with a valid object."""
