@@ -2,6 +2,7 @@
 its answers are those of the lockstep evaluation."""
 
 import json
+import time
 
 import numpy as np
 import policy_files as files
@@ -10,6 +11,7 @@ from autofocus_core import messages, results
 from autofocus_core.bag_writer import BagWriter
 from autofocus_core.bags import open_bag
 from autofocus_core.episode import load_episode
+from autofocus_core.errors import AutofocusError
 from autofocus_policy.answers import ANSWERS_TOPIC, read_answers
 from autofocus_policy.offline import main as evaluate
 from autofocus_policy.replayed import compare
@@ -29,7 +31,7 @@ def bag(tmp_path):
 
 def write_bag(path):
     """Four seconds of images that flicker and drift, joint states that wander, actions and guard commands."""
-    header, time, image, state = (messages.message_class(t) for t in (
+    header, at, image, state = (messages.message_class(t) for t in (
         "std_msgs/msg/Header", "builtin_interfaces/msg/Time", "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"))
     streams = {ROBOT.state: 10, ROBOT.command: 10, ROBOT.cameras[0]: 33, ROBOT.action: 100}
     noise, pixels = np.random.default_rng(0), np.full((240, 320, 3), 90, np.uint8)
@@ -38,7 +40,7 @@ def write_bag(path):
         for stream in streams:
             writer.add_topic(stream.topic, stream.type)
         for stamp, stream in sorted(events, key=lambda e: e[0]):
-            head = header(stamp=time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id="")
+            head = header(stamp=at(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id="")
             pixels[:, : noise.integers(1, 320)] = noise.integers(60, 120)
             wander = np.array(ROBOT.start.pose) + 0.05 * np.sin((stamp - T0) / 1e9 + np.arange(6))
             msg = (image(header=head, height=240, width=320, encoding="rgb8", is_bigendian=0, step=960,
@@ -135,3 +137,31 @@ def test_f26_it_refuses_a_live_graph_and_a_bag_without_the_streams(bag, ros_node
     code, output = run(bag, wait_s=25.0)  # discovery takes a while on a busy machine
     assert code == 2 and f"{ROBOT.state.topic} is published by" in output and "ROS_DOMAIN_ID" in output
     ros_node.destroy_publisher(driver)
+
+
+def test_a_recording_is_read_before_its_time():
+    """The first chunk of a recording with real images took a busy machine a second to read and check; the clock ran
+    already, what followed came late and in a burst, and the policy node missed the first 13 of 49 observations. So the
+    first message is there before the clock starts, and a thread reads on while another publishes."""
+    from autofocus_policy.replay_node import read_ahead
+
+    given = []
+
+    def slow(count, error=None):
+        for i in range(count):
+            time.sleep(0.2 if i == 0 else 0.02)
+            given.append(i)
+            yield i
+        if error is not None:
+            raise error
+
+    began_s = time.monotonic()
+    messages = read_ahead(slow(10))
+    assert given and time.monotonic() - began_s >= 0.2  # nobody has asked for one yet
+    deadline_s = time.monotonic() + 10.0
+    while len(given) < 10 and time.monotonic() < deadline_s:
+        time.sleep(0.005)
+    assert len(given) == 10 and list(messages) == list(range(10))
+    assert list(read_ahead(iter(()))) == []
+    with pytest.raises(AutofocusError, match="damaged"):
+        list(read_ahead(slow(3, AutofocusError("bag", "damaged", "a whole one", "recover it"))))

@@ -57,6 +57,9 @@ def grip(**changes):
     (summary(grip=grip(missed=1)), "warn", "does not do 1 of the operator’s 2"),
     (summary(grip=grip(worst_abs_ms=500.0)), "warn", "500 ms off"),
     (summary(grip=grip(spurious=3)), "warn", "3 times"),
+    (summary() | {"replay": {"asked": 40, "missed": 2, "largest_difference": 0.0}}, "good", "Every answer"),
+    (summary() | {"replay": {"asked": 40, "missed": 9, "largest_difference": 0.0}}, "warn", "missed 9 of 40"),
+    (summary() | {"replay": {"asked": 40, "missed": 0, "largest_difference": 0.01}}, "warn", "differs"),
 ])
 def test_the_worst_reason_is_the_verdict(figures, level, words):
     got, _, reasons = judge(figures)

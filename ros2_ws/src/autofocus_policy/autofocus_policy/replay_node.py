@@ -8,14 +8,16 @@ Given the policy, it keeps what the node answers as a bag, and writes the report
 from __future__ import annotations
 
 import importlib
+import queue
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import rclpy
-from autofocus_core.bags import Bag, open_bag
+from autofocus_core.bags import Bag, BagMessage, open_bag
 from autofocus_core.episode import load_episode
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.schema import Robot, load_robot
@@ -36,6 +38,8 @@ from autofocus_policy.ensemble import ACT_COEFFICIENT, Blending
 DISCOVERY_S = 1.0
 #: /clock runs so long before the first message: a node that sees the time jump to the recording's forgets what it has.
 LEAD_S = 1.0
+#: Messages that are read before their time: about two seconds of a camera and its joint states.
+READ_AHEAD = 256
 #: After the last message: so long nothing has been answered, or so long at most.
 QUIET_S, LAST_ANSWER_S = 0.5, 5.0
 # Reliable and deep: replay is for looking at every message, not for being on time.
@@ -116,11 +120,10 @@ class ReplayNode(Node):
 
     def _once(self, bag: Bag, publishers: dict[str, Publisher], stop: threading.Event) -> None:
         first_ns = bag.start_ns + round(self._offset_s * 1e9)
+        wanted = read_ahead(m for m in bag.messages(publishers) if m.receive_ns >= first_ns)
         started_s, next_clock_s = time.monotonic() + LEAD_S, -LEAD_S
         self._began = (started_s, first_ns)
-        for message in bag.messages(publishers):
-            if message.receive_ns < first_ns:
-                continue
+        for message in wanted:
             at_s = (message.receive_ns - first_ns) * 1e-9 / self._speed
             while not stop.is_set():
                 elapsed_s = time.monotonic() - started_s
@@ -200,6 +203,33 @@ class ReplayNode(Node):
         message = Clock()
         message.clock.sec, message.clock.nanosec = divmod(now_ns, 1_000_000_000)
         self._clock_out.publish(message)
+
+
+def read_ahead(messages: Iterator[BagMessage]) -> Iterator[BagMessage]:
+    """The same messages, read by a thread of its own and the first of them at once.
+
+    A chunk of images takes a busy machine longer to read and check than the pause between two messages, and what is
+    published late in a burst is lost on its way. What reading raises is raised here, too.
+    """
+    waiting: queue.Queue[BagMessage | BaseException | None] = queue.Queue(READ_AHEAD)
+
+    def read() -> None:
+        try:
+            for message in messages:
+                waiting.put(message)
+            waiting.put(None)
+        except AutofocusError as e:
+            waiting.put(e)
+
+    def give(item: BagMessage | BaseException | None) -> Iterator[BagMessage]:
+        while item is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            item = waiting.get()
+
+    threading.Thread(target=read, name="reader", daemon=True).start()
+    return give(waiting.get())
 
 
 def main(argv: list[str] | None = None) -> None:

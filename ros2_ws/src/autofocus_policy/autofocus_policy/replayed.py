@@ -68,8 +68,12 @@ def compare(policy: Path, episode: Episode, recorded: Path, robot: Robot, *, ble
     differences = [float(np.abs(answers[stamp] - expected[stamp]).max()) for stamp in here.stamps_ns.tolist()]
     asked = set(there.stamps_ns.tolist())
     both = len(asked & answers.keys())
-    return [lockstep, replay], Agreement(len(asked), both, len(answers) - both, max(differences),
-                                         (float(np.quantile(latency_ms, 0.5)), float(np.quantile(latency_ms, 0.99))))
+    agreement = Agreement(len(asked), both, len(answers) - both, max(differences),
+                          (float(np.quantile(latency_ms, 0.5)), float(np.quantile(latency_ms, 0.99))))
+    replay.summary["replay"] = {"asked": agreement.asked, "missed": agreement.missed, "elsewhere": agreement.elsewhere,
+                                "largest_difference": agreement.largest, "latency_ms_p50": agreement.latency_ms[0],
+                                "latency_ms_p99": agreement.latency_ms[1]}
+    return [lockstep, replay], agreement
 
 
 def page(found: list[Evaluation], agreement: Agreement, robot: Robot) -> str:
@@ -86,4 +90,4 @@ def page(found: list[Evaluation], agreement: Agreement, robot: Robot) -> str:
         f"<tr><td>largest difference of an answer</td><td class='n'>{escape(f'{agreement.largest:.2g}')} rad or m</td></tr>"
         f"<tr><td>stamp to request, p50 and p99</td><td class='n'>{agreement.latency_ms[0]:.0f} ms, "
         f"{agreement.latency_ms[1]:.0f} ms</td></tr></table></section>")
-    return build(found, robot, section)
+    return build(found, robot, section, "one policy, by two routes,")

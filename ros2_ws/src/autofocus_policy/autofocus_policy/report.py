@@ -22,10 +22,10 @@ from autofocus_policy.verdict import judge
 SHOWN_FRAMES = 3
 
 
-def build(found: Sequence[Evaluation], robot: Robot, extra: str = "") -> str:
-    """The page as text. `extra`: a section (HTML) to follow the verdict."""
+def build(found: Sequence[Evaluation], robot: Robot, extra: str = "", who: str = "") -> str:
+    """The page as text. `extra`: a section (HTML) to follow the verdict; `who` is evaluated, "": so many policies."""
     sections = (
-        _header(found, robot), extra, _table(found), _moves(found), _errors(found), report_traces.section(found, robot),
+        _header(found, robot, who), extra, _table(found), _moves(found), _errors(found), report_traces.section(found, robot),
         _gripper(found), _limits(found), _settings(found),
     )
     style = files(__package__).joinpath("report.css").read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def percent(value: float | None) -> str:
     return f"{100 * value:.0f} %" if value >= 0.1 or value == 0 else f"{100 * value:.2g} %"
 
 
-def _header(found: Sequence[Evaluation], robot: Robot) -> str:
+def _header(found: Sequence[Evaluation], robot: Robot, who: str) -> str:
     episodes = list(found[0].traces)
     cards = []
     for i, each in enumerate(found):
@@ -50,7 +50,7 @@ def _header(found: Sequence[Evaluation], robot: Robot) -> str:
         cards.append(f'<div class="card {level}"><h3><i class="tag {colour(i)}"></i>{escape(each.name)}</h3>'
                      f'<p class="note">method {escape(each.summary["method"])}</p>'
                      f'<p class="verdict">{escape(words)}</p><ul>{items}</ul></div>')
-    many = f"{len(found)} policies" if len(found) > 1 else "one policy"
+    many = who or (f"{len(found)} policies" if len(found) > 1 else "one policy")
     return (f"<header><h1>Before anything moves: {many} on {len(episodes)} recording{'s' if len(episodes) > 1 else ''}</h1>"
             f"<p class='lead'>What they would have asked of {escape(robot.name)} at {found[0].summary['observations']} recorded "
             "moments, against what the operator did. A small error does not promise success; a large one, or an eye on "

@@ -14,6 +14,8 @@ CLEARLY = 3.0
 OFTEN = 0.5
 #: A gripper that is later, or sooner, than this drops what it holds or closes on nothing.
 LATE_MS = 300.0
+#: Share of the observations that a replay may miss before its figures stand for too little.
+MISSED = 0.1
 
 WORDS = {"good": "Nothing speaks against it here", "warn": "Look closer before it moves anything",
          "bad": "Do not run it"}
@@ -22,7 +24,8 @@ Reason = tuple[str, str]
 
 def judge(summary: Mapping) -> tuple[str, str, list[Reason]]:
     """("good", "warn" or "bad", in words, reasons as (level, sentence)); the worst reason decides."""
-    reasons = [*_error(summary), *_moved(summary["covering"]), *_gripper(summary["gripper"])]
+    reasons = [*_error(summary), *_moved(summary["covering"]), *_gripper(summary["gripper"]),
+               *_replay(summary.get("replay"))]
     levels = [level for level, _ in reasons]
     level = next((each for each in ("bad", "warn", "good") if each in levels), "warn")
     words = "Too little is known" if not reasons else WORDS[level]
@@ -77,3 +80,15 @@ def _gripper(gripper: Mapping | None) -> list[Reason]:
     if gripper["spurious"]:
         return [("warn", f"The gripper moves {gripper['spurious']} times where the operator’s does not.")]
     return [("good", f"The gripper does what the operator’s did, {gripper['mean_abs_ms']:.0f} ms off on average.")]
+
+
+def _replay(replay: Mapping | None) -> list[Reason]:
+    if replay is None:
+        return []
+    reasons: list[Reason] = []
+    if replay["missed"] > MISSED * replay["asked"]:
+        reasons.append(("warn", f"The live route missed {replay['missed']} of {replay['asked']} observations: too slow a machine, or "
+                                "too busy?"))
+    if replay["largest_difference"] > 1e-6:
+        return [*reasons, ("warn", f"An answer differs from lockstep by {replay['largest_difference']:.2g} rad or m.")]
+    return [*reasons, ("good", "Every answer is the one that lockstep gives for the same observation.")]
