@@ -10,6 +10,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from learning_parts.scenes import TRAINING_SETS
 from tqdm import tqdm
 
 COMMAND = "python benchmarks/simulation.py"
+PARTS = ("operator", "demonstrations", "rollouts")
 #: The scenes were drawn up while looking at the first half of the operator's seeds.
 SKIP = 50_000
 ROLLOUTS = 16
@@ -53,14 +55,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=200, help="attempts per task and condition (default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=6, help="demonstrations written per set (default: %(default)s)")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--conditions", nargs="+", default=list(CONDITIONS), choices=CONDITIONS)
     parser.add_argument("--dry-run", action="store_true", help="print only, write no results")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     rows: list[Row] = []
-    with tqdm(total=len(TASKS) * (len(CONDITIONS) + len(TRAINING_SETS) + 1), disable=None) as bar:
-        for part in (operator(args.seeds), demonstrations(args.episodes), rollouts()):
-            for found in part:
+    measures = {
+        "operator": lambda: operator(args.tasks, args.conditions, args.seeds),
+        "demonstrations": lambda: demonstrations(args.tasks, args.episodes),
+        "rollouts": lambda: rollouts(args.tasks),
+    }
+    with tqdm(unit="scene", disable=None) as bar:
+        for part in args.parts:
+            for found in measures[part]():
                 rows += found
                 for row in found:
                     bar.write(f"{'ok ' if row.ok else 'NOT'} {row.name}: {row.value:.4g} {row.unit} {row.target}")
@@ -70,13 +80,15 @@ def main() -> int:
     return 0 if all(row.ok for row in rows) else 1
 
 
-def operator(attempts: int):
-    """Success with its interval, and lengths, for each task and condition."""
+def operator(tasks: Sequence[str], conditions: Sequence[str], attempts: int) -> Iterator[list[Row]]:
+    """Success within the task's timeout with its interval, and lengths, for each task and condition."""
     cell = Cell()
-    for task in TASKS:
-        for condition in CONDITIONS:
+    for task in tasks:
+        timeout_s = load_task(task_yaml(task)).timeout_s
+        for condition in conditions:
             runs = [collect(task, condition, seed, cell, render=False) for seed in OPERATOR.take(attempts, SKIP)]
-            good = [len(run.states) * PERIOD_S for run in runs if run.success]
+            lengths_s = [len(run.states) * PERIOD_S for run in runs if run.success]
+            good = [length_s for length_s in lengths_s if length_s <= timeout_s]
             low, high = wilson_interval(len(good), attempts)
             where = f"operator: {task} {condition}"
             success = len(good) / attempts
@@ -88,10 +100,10 @@ def operator(attempts: int):
             ]
 
 
-def demonstrations(episodes: int):
+def demonstrations(tasks: Sequence[str], episodes: int) -> Iterator[list[Row]]:
     """CPU seconds of one demonstration at 320x240: simulated, pictured, written, and annotated, for each set."""
     with tempfile.TemporaryDirectory() as folder:
-        for task in TASKS:
+        for task in tasks:
             for condition in TRAINING_SETS:
                 begun_s = time.process_time()
                 found = make(task, condition, episodes, Path(folder), seeds=OPERATOR, automatic=False)
@@ -107,14 +119,14 @@ def demonstrations(episodes: int):
                 ]
 
 
-def rollouts():
+def rollouts(tasks: Sequence[str]) -> Iterator[list[Row]]:
     """CPU seconds of one attempt that lasts until the timeout: all but the network, which only resizes here."""
     robot = load_robot(robot_yaml())
 
     def stay(images: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return state[:, None].expand(-1, 8, -1).clone(), torch.zeros(len(state), 1, 1, 1)
 
-    for name in TASKS:
+    for name in tasks:
         task = load_task(task_yaml(name))
         begun_s = time.process_time()
         found = run_rollouts(Network(stay, PERIOD_S), robot, task, "nominal", OPERATOR.take(ROLLOUTS))

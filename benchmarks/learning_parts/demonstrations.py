@@ -59,7 +59,8 @@ _SOURCES = ("arm", "cell", "demos", "expert", "ik", "mjcf", "phases", "picture",
 
 @dataclass(frozen=True, slots=True)
 class SeedRecord:
-    """What became of one seed: whether the operator succeeded (else there is no episode), frames and CPU seconds."""
+    """What became of one seed: whether the operator succeeded within the task's timeout (else there is no episode),
+    frames and CPU seconds."""
 
     seed: int
     success: bool
@@ -160,7 +161,10 @@ def write_demonstration(folder: Path, task: str, condition: str, seed: int) -> S
     for old in (path, unfinished, annotation_path(path), twin, annotation_path(twin)):
         shutil.rmtree(old, ignore_errors=True)
     written = write_episode(path, robot, _cell(), task, condition, seed, exact=False, compression="zstd")
-    if written.success:
+    # One in some hundred attempts jams the cube, pushes it about and succeeds much later: nobody would keep it.
+    in_time = written.stamps_ns[-1] - written.stamps_ns[0] <= _task(task).timeout_s * 1e9
+    success = written.success and bool(in_time)
+    if success:
         twin.mkdir()
         for file in path.iterdir():
             os.link(file, twin / file.name)
@@ -168,7 +172,7 @@ def write_demonstration(folder: Path, task: str, condition: str, seed: int) -> S
     else:
         shutil.rmtree(path)
     seconds = round(time.process_time() - begun_s, 3)
-    return SeedRecord(seed, written.success, len(written.stamps_ns), seconds)
+    return SeedRecord(seed, success, len(written.stamps_ns), seconds)
 
 
 def privileged_annotation(path: Path, robot: Robot, task: Task, written: Written) -> Annotation:
