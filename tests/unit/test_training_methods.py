@@ -93,6 +93,16 @@ def test_every_weight_is_trained_even_by_a_batch_without_maps(method, policy):
     assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.parametrize("method", names.METHODS)
+def test_every_method_trains_in_bfloat16(method):
+    net = network(method)
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = net.losses(batch(targets([[[8.0, 8], [24, 12]]] * 2)))
+    parts["total"].backward()
+    assert all(value.isfinite() for value in parts.values())
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in net.parameters())
+
+
 @pytest.mark.parametrize("encoder", sorted(FROM_SCRATCH))
 def test_encoders_give_small_maps_of_features_that_are_not_negative(encoder):
     net = build_encoder(load_config("tiny", [f"encoder={encoder}"]))
