@@ -56,7 +56,7 @@ def carry(
         for k, box, share in zip(alive, now / np.tile(scale, 2), kept, strict=True):
             if share >= MIN_KEPT and _inside(box, size_px):
                 path[k, i], trust[k, i] = box, trust[k, at] * share
-                _bridge(path[k], trust[k], at, i)
+                bridge(path[k], trust[k], at, i)
         before, at = image, i
     return [Carried(path[k], trust[k]) for k in range(count)]
 
@@ -102,7 +102,7 @@ def _medians(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.where(count[:, None] > 0, middle, np.nan)
 
 
-def _bridge(path: np.ndarray, trust: np.ndarray, a: int, b: int) -> None:
+def bridge(path: np.ndarray, trust: np.ndarray, a: int, b: int) -> None:
     """Straight line over unreadable frames between a and b."""
     for i in range(a + 1, b):
         share = (i - a) / (b - a)

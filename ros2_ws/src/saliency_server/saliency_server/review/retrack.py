@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from autofocus_core.annotation import ObjectTrack
 
-from saliency_server.flow import carry
+from saliency_server.patch import carry_patch
 from saliency_server.quality import jumped
 
 MIN_TRUST = 0.25  # below this a carried box is lost
@@ -68,14 +68,18 @@ def _claim(
 ) -> _Claim:
     """`way`: frames from the corrected one on, forward or backward."""
     claim = _Claim()
-    carried = carry(grey, way, np.asarray(fix, np.float64)[None], size_px)[0]
+    carried, last_sure = carry_patch(grey, way, np.asarray(fix, np.float64), size_px)
     flow = _trust(carried.trust)
     steady = 0
     for k, i in enumerate(way[1:], start=1):
         box = carried.boxes_px[k]
-        trust = float(flow[k] * 0.5 ** (abs(stamps_s[i] - stamps_s[way[0]]) / HALF_LIFE_S))
-        if trust < MIN_TRUST or np.isnan(box).any():
-            claim.doubted = _following(old, way[k:], size_px)
+        trust = float(flow[k] * 0.5 ** (abs(stamps_s[i] - stamps_s[way[last_sure[k]]]) / HALF_LIFE_S))
+        if trust >= MIN_TRUST and np.isnan(box).any():  # hidden, and found again later
+            steady = 0
+            claim.doubted.add(i)
+            continue
+        if trust < MIN_TRUST:
+            claim.doubted |= _following(old, way[k:], size_px)
             break
         agrees = bool(old.valid[i]) and _overlap(box, old.boxes_px[i]) >= MEETS
         steady = steady + 1 if agrees else 0
