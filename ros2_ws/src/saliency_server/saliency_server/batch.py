@@ -104,7 +104,6 @@ def run_here(work: Work, paths: Sequence[Path], told: Told) -> Iterator[Outcome]
         else:
             yield outcome
     for path in later:
-        told(path, Progress("wait"))
         yield work.annotate(path, tell=lambda progress, path=path: told(path, progress))
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 TELL_EVERY_S = 0.1
+WAIT = "wait"  # for somebody else who has the episode
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """stage: "describe", "detect", "track", "filter", "masks" or "write"; frames done of a total, 0 of 0 where a stage
-    does not go frame by frame."""
+    """stage: "describe", "detect", "track", "filter", "masks", "write" or WAIT; frames done of a total, 0 of 0 where a
+    stage does not go frame by frame."""
 
     stage: str
     done: int = 0

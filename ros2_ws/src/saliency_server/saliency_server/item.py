@@ -16,7 +16,7 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import Robot, Task
 
 from saliency_server.backends import ASKING
-from saliency_server.course import Progress, Tell, silent
+from saliency_server.course import WAIT, Progress, Tell, silent
 from saliency_server.failures import failure_path, forget_failure, note_failure
 from saliency_server.lease import LEASES, Busy
 from saliency_server.options import Options
@@ -127,6 +127,8 @@ def _annotated(
     present = None if force else _present(path, key)
     if present is not None and not _leftovers(path) and not failure_path(path).exists():
         return present, False  # no lease: the folder need not even be writable
+    if wait:
+        tell(Progress(WAIT))
     with LEASES.held(path, wait=wait):
         for leftover in _leftovers(path):
             shutil.rmtree(leftover)

@@ -43,6 +43,8 @@ class Screen:
     def told(self, path: Path, progress: course.Progress) -> None:
         """An episode has got so far."""
         if not self._shows_bars:
+            if progress.stage == course.WAIT and not self._quiet:
+                self._console.print(Text(f"{path.name}: left for last, another annotator has it"), soft_wrap=True)
             return
         if path not in self._lines:
             if len(self._lines) >= MOST_SHOWN:
