@@ -11,6 +11,7 @@ from autofocus_core.bags import open_bag
 from autofocus_core.errors import AutofocusError
 from damaged_bags import CONFIG, STORAGES, annotate, error_px, many_chunks, recording_of, storage_of
 from rosbags.rosbag2 import StoragePlugin
+from saliency_server.quality import judge
 
 COMMAND = "pytest tests/faults/test_f04_truncated_annotated.py"
 FRAMES, CUTS = 30, 6
@@ -58,7 +59,9 @@ def test_f04_the_cut_file_among_several_and_no_metadata(tmp_path):
     assert recording["lossy"] and "no metadata.yaml" in recording["losses"][0]
     assert annotation.camera("camera").valid.all()
     write_annotation(annotation, path)
-    assert read_annotation(path).provenance["recording"]["lossy"]
+    read = read_annotation(path)
+    assert read.provenance["recording"]["lossy"]
+    assert any("damaged" in doubt for doubt in judge(None, read, "").doubts), "the report and the review page say so"
     assert annotation_path(path).is_dir()
 
 

@@ -85,6 +85,13 @@ def judge(episode: Episode | None, annotation: Annotation | None, problem: str, 
     unanswered = annotation.provenance.get("unanswered", ())
     for question in unanswered:
         found.append((UNANSWERED_WEIGHT, f"a question without an answer: {question}"))
+    recording = annotation.provenance.get("recording", {})
+    if recording.get("lossy"):
+        losses = recording["losses"]
+        more = f", and {len(losses) - 1} more" if len(losses) > 1 else ""
+        found.append((GRADE_WEIGHT["bad"], f"the recording is damaged, annotated as far as it reads: {losses[0]}{more}"))
+    for topic, count in recording.get("dropped", {}).items():
+        found.append((GRADE_WEIGHT["usable"], f"{topic}: {count} messages could not be decoded"))
     share = float(valid.mean()) if len(valid) else 0.0
     if share < LOW_COVERAGE:
         found.append((FRAMES_WEIGHT * (1 - share), f"{int((~valid).sum())} of {len(valid)} frames are not valid"))
