@@ -89,7 +89,7 @@ def judge(episode: Episode | None, annotation: Annotation | None, problem: str, 
     if recording.get("lossy"):
         losses = recording["losses"]
         more = f", and {len(losses) - 1} more" if len(losses) > 1 else ""
-        found.append((GRADE_WEIGHT["bad"], f"the recording is damaged, annotated as far as it reads: {losses[0]}{more}"))
+        found.append((GRADE_WEIGHT["bad"], f"the recording is damaged, annotated as far as it goes: {losses[0]}{more}"))
     for topic, count in recording.get("dropped", {}).items():
         found.append((GRADE_WEIGHT["usable"], f"{topic}: {count} messages could not be decoded"))
     share = float(valid.mean()) if len(valid) else 0.0
