@@ -44,6 +44,7 @@ VERBS = {
     "review": Verb("saliency_server.review.command:main", "look at annotated episodes in a browser and correct them"),
     "train": Verb("autofocus_training.train:main", "train a policy on annotated episodes"),
     "export": Verb("autofocus_training.export:main", "write a policy file (TorchScript) from a checkpoint"),
+    "export-lerobot": Verb("autofocus_training.lerobot:main", "write episodes and saliency maps as a LeRobot dataset"),
     "evaluate": Verb("autofocus_policy.offline:main", "compare a policy with recorded episodes, offline"),
     "rollout": Verb("autofocus_cli.rollout:main", "run a policy on the simulated arm, in this process"),
     "demo": Verb("autofocus_cli.demo.command:main", "the whole way on the simulated arm, with a report"),
@@ -55,7 +56,7 @@ VERBS = {
 def usage() -> str:
     """The overview that `autofocus` and `autofocus --help` print."""
     lines = ["usage: autofocus VERB [options]", "", "verbs:"]
-    lines += [f"  {name:<10} {verb.help}" for name, verb in VERBS.items()]
+    lines += [f"  {name:<14} {verb.help}" for name, verb in VERBS.items()]
     return "\n".join([*lines, "", "`autofocus VERB --help` tells a verb's options."])
 
 
