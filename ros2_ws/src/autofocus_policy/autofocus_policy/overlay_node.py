@@ -34,7 +34,7 @@ class Overlay:
         """An answer and the image (H, W, 3) that it was given; returns at once."""
         now_s = time.monotonic()
         if now_s >= self._next_s and self._images.get_subscription_count() > 0:
-            self._next_s = max(self._next_s + self._period_s, now_s)
+            self._next_s = max(self._next_s, now_s - self._period_s / 2) + self._period_s  # no catching up
             self._worker.submit((chunk, image))
 
     def close(self) -> None:
