@@ -61,10 +61,14 @@ def batches(
     finished = (finish(batch) for batch in stream)
     try:
         yield finished
+    except RuntimeError as error:  # also in the midst of a step: the loader says so by a signal
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise _killed(str(error).split("\n")[0]) from error
     finally:
         finished.close()
         if workers:
-            stream.close()  # lets go of the loader, which ends its processes
+            stream.close()  # ends the processes
 
 
 def make_batch(samples: Samples, normaliser: Normaliser, config: Config, step: int, share: Share) -> Batch:
@@ -160,19 +164,26 @@ def _made_ahead(source: _Source, first: int, last: int, workers: int) -> Iterato
         _OrError(source), batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=_as_it_is,
         worker_init_fn=_in_worker, multiprocessing_context="fork",
     )  # fmt: skip
-    try:
-        with without_opencv_threads():
-            for batch in loader:
+    with without_opencv_threads():
+        iterator = iter(loader)
+        try:
+            for batch in iterator:
                 if isinstance(batch, AutofocusError):
                     raise batch
                 yield batch
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise AutofocusError(
-            "training: a process that makes batches", str(error).split("\n")[0], "processes that live",
-            "look whether memory or /dev/shm ran out (dmesg, df /dev/shm), and give --workers 0",
-        ) from error  # fmt: skip
+        except (EOFError, ConnectionError) as error:  # killed while it handed over a batch
+            raise _killed("it ended while it handed over a batch") from error
+        finally:
+            # Not when the last reference goes: a traceback may hold one, and until then every signal of a process that
+            # ended is reported again.
+            iterator._shutdown_workers()
+
+
+def _killed(what: str) -> AutofocusError:
+    return AutofocusError(
+        "training: a process that makes batches", what, "processes that live",
+        "look whether memory or /dev/shm ran out (dmesg, df /dev/shm), and give --workers 0",
+    )  # fmt: skip
 
 
 def _as_it_is(batch: Batch | AutofocusError) -> Batch | AutofocusError:

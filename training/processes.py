@@ -12,8 +12,8 @@ import cv2
 def without_opencv_threads() -> Iterator[None]:
     """OpenCV does without its threads meanwhile, here and in every process that is forked off.
 
-    A forked process has OpenCV's pool and not its threads: it would wait for them for ever as soon as it gave them
-    work, or changed their number. So they are ended before.
+    A forked process has OpenCV's pool and not its threads: it waits for them for ever when it changes their number, as
+    a worker of ours did. So the number is one before it begins.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)

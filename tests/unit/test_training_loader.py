@@ -79,12 +79,13 @@ def test_the_processes_end_when_the_loop_is_left_early():
 
 
 def test_opencv_s_threads_do_not_hang_the_processes():
-    """A forked process waited for ever for OpenCV's threads, which only the process that it came from has."""
+    """A worker that set the number of OpenCV's threads waited for ever for those of the process it was forked from."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(4)
     try:
         cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 5.0)  # starts them
         with batches(DATA, NORMALISER, config(*EVERYTHING), 0, 3, Share(), 1) as stream:
+            assert cv2.getNumThreads() == 4, "until the processes are there"
             assert len(list(stream)) == 3
         assert cv2.getNumThreads() == 4
     finally:
