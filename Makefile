@@ -27,11 +27,15 @@ check: setup  ## lint
 	@$(PY) -m ruff check .
 
 bench: export AUTOFOCUS_RECORD := 1
-bench: setup  ## measure the figures in benchmarks/results anew (about forty minutes on 2 idle cores)
+bench: setup  ## measure the figures in benchmarks/results anew (about two hours on 2 idle cores)
 	@$(PY) benchmarks/annotation.py
 	@$(PY) benchmarks/saliency_tracking.py
+	@$(PY) benchmarks/saliency.py
+	@$(PY) benchmarks/simulation.py
 	@$(PY) benchmarks/realsense.py
 	-@$(PY) benchmarks/recorder.py  # a target that is missed is on record: go on
+	-@$(PY) benchmarks/policy.py
+	-@$(PY) benchmarks/training.py
 	@AUTOFOCUS_FUZZ_SEQUENCES=1000000 $(PY) -m pytest -q --timeout 1800 tests/unit/test_guard_fuzz.py
 	@$(PY) -m pytest -q tests/unit/test_guard_limiter.py tests/ros/test_guard_node.py tests/faults tests/ros/test_record_screen.py
 	@$(PY) -m autofocus_cli.main demo --record-results --out runs/bench

@@ -1,4 +1,4 @@
-"""One job: read the demonstrations, train, export, roll the policy file out on seeds that nothing was tuned on."""
+"""One job: read the demonstrations, train, export, roll the policy out on seeds that nothing was tuned on."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from autofocus_cli.rollout import run_rollout
+from autofocus_cli.rollout import Network, run_rollouts
 from autofocus_core.episode import list_episodes
 from autofocus_core.results import commit
 from autofocus_core.schema import Robot, Task, load_robot, load_task
-from autofocus_policy.runner import PolicyRunner
-from autofocus_sim.cell import Cell
 from autofocus_sim.seeds import BENCHMARK_EVALUATION, SeedRange
 from autofocus_training import train
 from autofocus_training.config import Config, load_config
 from autofocus_training.data import load_dataset
-from autofocus_training.export import export_policy
+from autofocus_training.export import DeployedPolicy, export_policy
 from autofocus_training.names import METHOD_DEFAULTS
 
 from learning_parts.demonstrations import CONFIG, DemonstrationSet
@@ -54,11 +52,11 @@ def run_job(
     read_s = time.monotonic() - begun_s
     checkpoint, history = train.run(dataset, robot, task, config)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "policy.pt"
-        export_policy(checkpoint, path)
-        runner = PolicyRunner(path, robot)
+        export_policy(checkpoint, Path(folder) / "policy.pt")  # raises where file and network differ
+    deployed = DeployedPolicy(checkpoint.network, checkpoint.normaliser, config.image_size).eval()
+    policy = Network(deployed, config.dt_s)
     begun_s = time.monotonic()
-    found = {condition: _roll_out(runner, robot, task, condition, rollouts, seeds) for condition in tests_of(job.shown)}
+    found = {condition: _roll_out(policy, robot, task, condition, rollouts, seeds) for condition in tests_of(job.shown)}
     return {
         "key": job.key, **dataclasses.asdict(job), "rollouts": found, "held_out": history["held_out"],
         "looking": history["looking"], "samples": history["samples"], "steps": config.steps,
@@ -76,17 +74,12 @@ def settings_hash(config: Config) -> str:
 
 
 def _roll_out(
-    runner: PolicyRunner, robot: Robot, task: Task, condition: str, count: int, seeds: SeedRange
+    policy: Network, robot: Robot, task: Task, condition: str, count: int, seeds: SeedRange
 ) -> dict[str, Any]:
     """Every policy meets the same scenes."""
-    results = [run_rollout(runner, _cell(), robot, task, condition, seed) for seed in seeds.take(count)]
+    results = run_rollouts(policy, robot, task, condition, seeds.take(count))
     failures = Counter(result.outcome for result in results if not result.success)
     return {"successes": sum(result.success for result in results), "rollouts": count, "failures": dict(failures)}
-
-
-@lru_cache(maxsize=1)
-def _cell() -> Cell:
-    return Cell()
 
 
 @lru_cache(maxsize=1)
