@@ -70,6 +70,6 @@ def _summary_writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise AutofocusError(
-            "--tensorboard", f"not importable: {error}", "the package tensorboard", "pip install tensorboard"
+            "--tensorboard", f"not importable: {error}", "the package tensorboard", "pip install 'autofocus-il[tensorboard]'"
         ) from error
     return SummaryWriter(str(folder))

@@ -125,7 +125,8 @@ def test_a_history_holds_the_states_of_equal_steps_before_by_the_same_rule():
     seen = resampler.observe(t)
     assert [row[0] for row in seen.states] == [0, -2, -4]
     resampler.push_image("front", t - 30 * MS, picture(0))
-    assert resampler.observe(t - 30 * MS) == Missing("state: no message within 50 ms before 0.04 s earlier", t - 30 * MS)
+    found = resampler.observe(t - 30 * MS)
+    assert found == Missing("state: no message within 50 ms before 0.04 s earlier", t - 30 * MS)
     with pytest.raises(AutofocusError, match="state history"):
         StateHistory(2, 0.0)
 
