@@ -69,7 +69,6 @@ def _summary_writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise AutofocusError(
-            "--tensorboard", f"not importable: {error}", "the package tensorboard", "pip install 'autofocus-il[tensorboard]'"
-        ) from error
+        fix = "pip install 'autofocus-il[tensorboard]'"
+        raise AutofocusError("--tensorboard", f"not importable: {error}", "the package tensorboard", fix) from error
     return SummaryWriter(str(folder))

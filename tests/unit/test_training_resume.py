@@ -179,7 +179,7 @@ def test_tensorboard_curves_or_an_error_that_names_the_package(recorded):
     try:
         import tensorboard  # noqa: F401
     except ImportError:
-        with pytest.raises(AutofocusError, match="pip install .autofocus-il.tensorboard"):
+        with pytest.raises(AutofocusError, match=r"autofocus-il\[tensorboard\]"):
             train.main(arguments)
         return
     assert train.main(arguments) == 0
