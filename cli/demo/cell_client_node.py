@@ -25,6 +25,8 @@ CALL_TIMEOUT_S = 30.0
 READY_TIMEOUT_S = 20.0
 #: For the first joint states and pictures of a new scene to reach everybody.
 SETTLE_S = 0.15
+#: For a service's node to discover a client that has just discovered it.
+MATCH_S = 0.4
 #: The simulator's success flag is latched: reliable, transient local, depth 1.
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -56,6 +58,7 @@ class CellClient:
         self.node = Node(name)
         self.success = False
         self._clients: dict[str, rclpy.client.Client] = {}
+        self._known: set[str] = set()
         self.node.create_subscription(Bool, SIM_SUCCESS_TOPIC, self._on_success, LATCHED)
 
     def _on_success(self, msg: Bool) -> None:
@@ -78,6 +81,11 @@ class CellClient:
         if not client.wait_for_service(START_TIMEOUT_S):
             raise AutofocusError(f"service {service}", f"not there after {START_TIMEOUT_S:.0f} s", "its node running",
                                  "look at the logs of the run")
+        if service not in self._known:
+            # That we know the service does not mean that it knows us: an answer to a client that its node has not
+            # discovered yet is lost for good.
+            self._known.add(service)
+            self.rest(MATCH_S)
         future = client.call_async(request)
         if not self.spin_until(future.done, timeout_s):
             raise AutofocusError(f"service {service}", f"no answer within {timeout_s:.0f} s", "an answer in time",
