@@ -24,9 +24,11 @@ def test_f17_a_stopped_driver_is_a_fault_until_a_person_arms(ros_node, spawn, wa
     cell.wait_for_state("fault", 2)
     assert "joint state" in cell.status["reason"]
     cell.wait_until(lambda: time.monotonic() - heard[-1][0] > 0.3, 5, "silence")
-    times, positions = np.array([row for row in heard if row[0] > stopped_s - 0.05]).T
-    speed = np.abs(np.diff(positions)) / T
-    braking_ms = (times[1:][speed < 0.7 * speed[0]][0] - stopped_s) * 1e3
+    times, positions = np.array([row for row in heard if row[0] > stopped_s - 0.1]).T
+    speed, at = np.abs(np.diff(positions)) / T, times[1:]
+    fast = speed > 0.7 * np.median(speed[at < stopped_s])
+    # The one after the last fast command: a single slow one before may be jitter of the path.
+    braking_ms = (at[np.flatnonzero(fast)[-1] + 1] - stopped_s) * 1e3
     silent_ms = (heard[-1][0] - stopped_s) * 1e3
     os.kill(cell.robot.pid, signal.SIGCONT)
     states = cell.count("states")

@@ -59,7 +59,7 @@ def trials_ms(cell: LiftCell, blow: signal.Signals, title: str, most_ms: float, 
         if 0.0 < command <= most_ms or late_ms < BUSY_MS:  # 0: held already, for another reason
             found.append((command, arm, joining_rad))
             name = title.replace(" ", "_").replace("-", "")
-            draw(cell.watch, struck_s, f"{title} of the policy process in a lift", command,
+            draw(cell.watch, since_s, struck_s, f"{title} of the policy process in a lift", command,
                  results.results_dir() / f"policy_in_a_lift_{name}.png")
         if len(found) == trials:
             return found
