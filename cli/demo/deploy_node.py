@@ -68,7 +68,7 @@ class Deployment(CellClient):
         self.policy_status = {}
         if film is not None:
             film.start(self)
-        self.change_state(Transition.TRANSITION_ACTIVATE)
+        self.change_state(Transition.TRANSITION_ACTIVATE, START_TIMEOUT_S)  # the node waits 30 s for inputs
         start_s = time.monotonic()
         success = self.spin_until(lambda: self.success, self.timeout_s)
         time_s = time.monotonic() - start_s

@@ -164,6 +164,18 @@ def test_f16_a_scene_at_rest_may_look_the_same(rule, speed_rad_s, words):
     assert reason is None if words is None else words in reason
 
 
+def test_f16_a_pose_from_before_the_first_frame_of_a_still_scene_is_no_motion():
+    """The simulator was reset: the first frame of the new scene met the last joint state of the old one, 0.26 rad off,
+    and the arm, at rest before pictures that rightly never changed, was held for ever."""
+    intake = Intake(ROBOT, ("camera",), 10.0, frozen=FrozenRule())
+    intake.state(moving(T0 - 5 * MS, 0.26), T0 - 4 * MS)
+    for k in range(20):
+        at = T0 + round(k * 1e9 / 30)
+        intake.image("camera", image(at, value=7), at + MS)
+        intake.state(moving(at + 10 * MS, 0.0), at + 11 * MS)
+    assert intake.hold_reason(at + 12 * MS) is None and intake.counts["frozen_frames"] == 0
+
+
 def test_stamps_from_the_future_are_refused_and_said_by_how_much():
     """A camera whose clock is ahead looks fresh for ever: its age is negative. It once settled the stream, too."""
     intake = Intake(ROBOT, ("camera",), 10.0)

@@ -58,7 +58,11 @@ class FrozenImage:
         if self._data is None or stamp_ns < self._since_ns or not _equal(self._data, found):
             self.clear()
             self._data, self._since_ns = found, stamp_ns
+            self._until_ns = stamp_ns
+            return
         self._until_ns = max(self._until_ns, stamp_ns)
+        # Motion counts from the first repetition, not from the first frame: the joints known at that frame's stamp may
+        # be a message older than what it shows (after a simulator's reset: another pose altogether).
         if self._start is None:
             self._start = q
         elif q is not None:
