@@ -149,7 +149,7 @@ def test_f16_a_picture_that_stays_while_the_arm_moves_is_not_believed():
 def test_f16_it_warns_before_it_holds():
     intake = Intake(ROBOT, ("camera",), 10.0, frozen=FrozenRule(after_s=0.5, motion_rad=0.5))
     freeze(intake, 0.8, 250)
-    assert "moved 0.16" in intake.suspicion() and intake.hold_reason(T0 + 1_235 * MS) is None
+    assert "moved 0.13" in intake.suspicion() and intake.hold_reason(T0 + 1_235 * MS) is None
 
 
 @pytest.mark.parametrize(("rule", "speed_rad_s", "words"), [
