@@ -51,25 +51,12 @@ def _share(*, below_one: bool = False) -> Any:
 
 
 def _yes_or_no() -> Any:
-    def read(fields: Fields, key: str) -> bool:
-        value = fields.take(key, "true | false")
-        if not isinstance(value, bool):
-            raise AutofocusError(f"{fields.where}: {key}", repr(value), "true | false", f"set `{key}` to one of them")
-        return value
-
-    return _key(read)
+    return _key(lambda fields, key: fields.flag(key))
 
 
 def _text() -> Any:
     """A text that may be empty."""
-
-    def read(fields: Fields, key: str) -> str:
-        value = fields.take(key, "a text")
-        if not isinstance(value, str):
-            raise AutofocusError(f"{fields.where}: {key}", repr(value), "a text, maybe empty", f'write {key}: ""')
-        return value
-
-    return _key(read)
+    return _key(lambda fields, key: fields.text(key, empty=True))
 
 
 def _names() -> Any:

@@ -154,12 +154,12 @@ def read_meta(sidecar: Path) -> EpisodeMeta:
     parse_stream = _stream_1 if version == 1 else _stream
     common: dict[str, Any] = dict(
         id=fields.text("id"),
-        task=_any_text(fields, "task"),
-        instruction=_any_text(fields, "instruction"),
-        robot=_any_text(fields, "robot"),
-        robot_hash=_any_text(fields, "robot_hash"),
+        task=fields.text("task", empty=True),
+        instruction=fields.text("instruction", empty=True),
+        robot=fields.text("robot", empty=True),
+        robot_hash=fields.text("robot_hash", empty=True),
         outcome=fields.choice("outcome", OUTCOMES),
-        note=_any_text(fields, "note"),
+        note=fields.text("note", empty=True),
         start_ns=fields.integer("start_ns", minimum=0),
         end_ns=fields.integer("end_ns", minimum=0),
         stop_reason=fields.text("stop_reason"),
@@ -172,17 +172,10 @@ def read_meta(sidecar: Path) -> EpisodeMeta:
             events_left_out=fields.integer("events_left_out", minimum=0),
             trim=_trim(fields.sub("trim")) if fields.has("trim") else None,
             devices=dict(fields.sub("devices").raw),
-            software=_any_text(fields, "software"),
+            software=fields.text("software", empty=True),
         )
     fields.done()
     return EpisodeMeta(**common)
-
-
-def _any_text(fields: Fields, key: str) -> str:
-    value = fields.take(key, "a text")
-    if not isinstance(value, str):
-        raise AutofocusError(f"{fields.where}: {key}", repr(value), "a text", f"set `{key}` to a text")
-    return value
 
 
 def _stream(fields: Fields) -> StreamQuality:
@@ -243,10 +236,10 @@ def _verdict(fields: Fields) -> Verdict:
 def _event(fields: Fields) -> Event:
     event = Event(
         kind=fields.choice("kind", EVENT_KINDS),
-        topic=_any_text(fields, "topic"),
+        topic=fields.text("topic", empty=True),
         start_ns=fields.integer("start_ns", minimum=0),
         end_ns=fields.integer("end_ns", minimum=0),
-        detail=_any_text(fields, "detail"),
+        detail=fields.text("detail", empty=True),
     )
     fields.done()
     return event

@@ -42,11 +42,18 @@ class Fields:
             )
         return self.raw[key]
 
-    def text(self, key: str) -> str:
-        """A non-empty string."""
+    def text(self, key: str, *, empty: bool = False) -> str:
+        """A string, non-empty unless `empty` is allowed."""
         value = self.take(key, "a text")
-        if not isinstance(value, str) or not value.strip():
-            raise self._wrong(key, value, "a non-empty text")
+        if not isinstance(value, str) or not (empty or value.strip()):
+            raise self._wrong(key, value, "a text" if empty else "a non-empty text")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """True or false; no number or text stands for either."""
+        value = self.take(key, "true | false")
+        if not isinstance(value, bool):
+            raise self._wrong(key, value, "true | false")
         return value
 
     def number(self, key: str, *, minimum: float | None = None, above: float | None = None) -> float:

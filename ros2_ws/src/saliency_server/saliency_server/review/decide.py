@@ -52,10 +52,7 @@ def decide(seen: Seen, fields: Fields, greys: Callable[[CameraAnnotation], Grey]
 def _drop(review: Review, camera: CameraAnnotation, fields: Fields, greys: object) -> Review:
     entry = Dropped(camera.camera, _name(review, camera, fields))
     rest = tuple(each for each in review.dropped if each != entry)
-    wanted = fields.take("dropped", "true or false")
-    if not isinstance(wanted, bool):
-        raise AutofocusError("review: dropped", repr(wanted), "true or false", "send one of these")
-    return dataclasses.replace(review, dropped=(*rest, entry) if wanted else rest)
+    return dataclasses.replace(review, dropped=(*rest, entry) if fields.flag("dropped") else rest)
 
 
 def _fix(review: Review, camera: CameraAnnotation, fields: Fields, greys: Callable) -> Review:
