@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import training_bags as bags
-import yaml
 from autofocus_core.episode import content_hash, load_episode
 from autofocus_core.episode_meta import Trim
 from autofocus_core.manifest import read_manifest
@@ -179,13 +178,10 @@ def test_several_processes_at_once_read_the_episodes_once(paths, tmp_path):
 
 def test_autofocus_train_uses_it_and_a_policy_with_a_history_comes_out(paths, tmp_path, capsys, monkeypatch):
     """The whole way twice: the second run reads no episode and leaves the same weights, by whatever workers."""
-    for name, document in (("robot", bags.ROBOT), ("task", bags.TASK)):
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(document))
 
     def weights(out: str, *more: str) -> list[torch.Tensor]:
-        argv = [str(paths[0].parent), "--robot", str(tmp_path / "robot.yaml"), "--task", str(tmp_path / "task.yaml"),
-                "--config", "tiny", "--out", str(tmp_path / out), *more, "--set", "steps=3", "state_history=2",
-                "background_swap=0.5", "light=0.1", "joint_targets=absolute"]  # fmt: skip
+        settings = ("steps=3", "state_history=2", "background_swap=0.5", "light=0.1", "joint_targets=absolute")
+        argv = bags.train_arguments(tmp_path, out, *more, "--set", *settings, episodes=paths[0].parent)
         assert train.main(argv) == 0
         return list(load_checkpoint(tmp_path / out / "checkpoint.pt").network.parameters())
 

@@ -9,7 +9,6 @@ import math
 import pytest
 import torch
 import training_bags as bags
-import yaml
 from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import check_fits, read_manifest
 from autofocus_training import train
@@ -127,23 +126,8 @@ def test_held_out_episodes_are_whole_and_the_same_for_every_seed():
     assert len(everything) == 4 and len(none) == 0, "one episode always stays for training"
 
 
-@pytest.fixture()
-def recorded(tmp_path):
-    """Two episodes with their annotations, and the YAML files that go with them."""
-    for name in ("e0", "e1"):
-        bags.write_episode(tmp_path / "episodes" / name, frames=20)
-    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(bags.ROBOT))
-    (tmp_path / "task.yaml").write_text(yaml.safe_dump(bags.TASK))
-    return tmp_path
-
-
-def command(folder, *more: str) -> list[str]:
-    return [str(folder / "episodes"), "--robot", str(folder / "robot.yaml"), "--task", str(folder / "task.yaml"),
-            "--config", "tiny", "--out", str(folder / "out"), *more]  # fmt: skip
-
-
 def test_train_leaves_a_checkpoint_a_policy_that_fits_its_robot_and_a_history(recorded, capsys):
-    assert train.main(command(recorded, "--seed", "2", "--set", "steps=4")) == 0
+    assert train.main(bags.train_arguments(recorded, "out", "--seed", "2", "--set", "steps=4")) == 0
     out = recorded / "out"
     manifest = read_manifest(out / "policy.pt")
     check_fits(manifest, bags.robot())

@@ -13,7 +13,6 @@ import pytest
 import tiny_samples
 import torch
 import training_bags as bags
-import yaml
 from autofocus_core.errors import AutofocusError
 from autofocus_training import train
 from autofocus_training.checkpoint import load_checkpoint, load_state, save_state
@@ -124,19 +123,8 @@ def test_devices_that_are_not_there_are_refused():
     assert pick_device("cpu") == torch.device("cpu")
 
 
-@pytest.fixture()
-def recorded(tmp_path):
-    """Two episodes with their annotations, and the YAML files that go with them."""
-    for name in ("e0", "e1"):
-        bags.write_episode(tmp_path / "episodes" / name, frames=20)
-    (tmp_path / "robot.yaml").write_text(yaml.safe_dump(bags.ROBOT))
-    (tmp_path / "task.yaml").write_text(yaml.safe_dump(bags.TASK))
-    return tmp_path
-
-
 def command(folder: Path, out: str, *more: str) -> list[str]:
-    return [str(folder / "episodes"), "--robot", str(folder / "robot.yaml"), "--task", str(folder / "task.yaml"),
-            "--config", "tiny", "--out", str(folder / out), *more, "--set", "steps=200"]  # fmt: skip
+    return bags.train_arguments(folder, out, *more, "--set", "steps=200")
 
 
 def test_ctrl_c_saves_the_run_and_resume_ends_where_an_undisturbed_one_does(recorded, monkeypatch):

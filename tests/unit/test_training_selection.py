@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import training_bags as bags
-import yaml
 from autofocus_core.episode_meta import Trim, Verdict
 from autofocus_core.errors import AutofocusError
 from autofocus_training import train
@@ -63,10 +62,7 @@ def test_a_long_list_is_cut(folder):
 
 @pytest.mark.parametrize(("options", "episodes", "samples"), [([], 4, 34), (["--include-bad"], 6, 54)])
 def test_autofocus_train_says_so(folder, capsys, options, episodes, samples):
-    for name, document in (("robot", bags.ROBOT), ("task", bags.TASK)):
-        (folder.parent / f"{name}.yaml").write_text(yaml.safe_dump(document))
-    argv = [str(folder), "--robot", str(folder.parent / "robot.yaml"), "--task", str(folder.parent / "task.yaml"),
-            "--config", "tiny", "--out", str(folder.parent / "out"), *options, "--set", "steps=1"]  # fmt: skip
+    argv = bags.train_arguments(folder.parent, "out", *options, "--set", "steps=1", episodes=folder)
     assert train.main(argv) == 0
     printed = capsys.readouterr().out
     assert f"{samples} samples from {episodes} episodes" in printed
