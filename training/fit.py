@@ -23,6 +23,8 @@ from autofocus_training.samples import Normaliser, Samples
 from torch import Tensor, nn
 
 HELD_OUT_BATCH = 256
+#: What is known of a step, by name: numbers, or tensors of one number.
+Parts = dict[str, float | Tensor]
 
 
 @dataclass(slots=True)
@@ -88,11 +90,12 @@ def begin(samples: Samples, relative: Tensor, config: Config, device: str | torc
 
 def advance(
     run: Run, samples: Samples, config: Config, until: int | None = None,
-    on_step: Callable[[int, dict[str, float]], None] = lambda step, parts: None, share: Share | None = None,
+    on_step: Callable[[int, Parts], None] = lambda step, parts: None, share: Share | None = None,
     workers: int = 0,
 ) -> None:  # fmt: skip
-    """Train from `run.step` up to step `until` (default: all). `on_step` hears of each step's losses. `workers`:
-    processes that make batches ahead; they change nothing but the time.
+    """Train from `run.step` up to step `until` (default: all). `on_step` hears of each step's losses, its
+    "learning_rate", and the "gradient_norm" before it was clipped. `workers`: processes that make batches ahead; they
+    change nothing but the time.
 
     Raises AutofocusError where the loss is no longer finite: the run's state is then that before the step.
     """
@@ -116,17 +119,19 @@ def advance(
             check_finite(run.step, parts)
             run.optimizer.zero_grad(set_to_none=True)
             losses["total"].backward()
-            nn.utils.clip_grad_norm_(weights, config.grad_clip_norm)
+            norm = nn.utils.clip_grad_norm_(weights, config.grad_clip_norm)
             run.optimizer.step()
             run.step += 1
             if config.ema_decay:
                 update_average(run.average, run.network, config.ema_decay, run.step)
-            on_step(run.step - 1, parts)
+            # The norm stays where it is: only who looks at it waits for the device.
+            rate = run.optimizer.param_groups[0]["lr"]
+            on_step(run.step - 1, parts | {"learning_rate": rate, "gradient_norm": norm.detach()})
 
 
 def fit(
     samples: Samples, relative: Tensor, config: Config,
-    on_step: Callable[[int, dict[str, float]], None] = lambda step, parts: None,
+    on_step: Callable[[int, Parts], None] = lambda step, parts: None,
 ) -> tuple[Network, Normaliser]:  # fmt: skip
     """A whole run in one call: the network (in eval mode) and the normaliser. Raises as `begin` and `advance` do."""
     run = begin(samples, relative, config)

@@ -10,13 +10,17 @@ from typing import Any
 
 from autofocus_core.errors import AutofocusError
 from autofocus_training.config import Config
+from torch import Tensor
 from tqdm import tqdm
 
 EVERY = 20  # steps between two points of the curve
+#: What a point of the curve has besides losses.
+NOT_LOSSES = ("step", "learning_rate", "gradient_norm")
 
 
 class Journal:
-    """A context manager; `step` is called after every step. curve: [{"step", loss by name, maybe "held_out"}]."""
+    """A context manager; `step` is called after every step. curve: [{"step", losses by name, the other NOT_LOSSES,
+    maybe "held_out"}]."""
 
     def __init__(
         self, config: Config, done: int = 0, curve: list[dict[str, float]] | None = None, json_lines: bool = False,
@@ -44,20 +48,22 @@ class Journal:
         """Whether step number `step` (from 0) is a point of the curve."""
         return step % EVERY == 0 or step == self._config.steps - 1
 
-    def step(self, step: int, parts: Mapping[str, float], held_out: float | None = None) -> None:
-        """Hear of a step's losses, and of the held-out loss where it was just measured."""
+    def step(self, step: int, parts: Mapping[str, float | Tensor], held_out: float | None = None) -> None:
+        """Hear of what `fit.advance` says of a step, and of the held-out loss where it was just measured."""
         self._bar.update()
         if not self.due(step):
             return
-        point = {"step": step, **parts} | ({} if held_out is None else {"held_out": held_out})
+        point = {"step": step} | {name: float(value) for name, value in parts.items()}
+        point |= {} if held_out is None else {"held_out": held_out}
         self.curve.append(point)
-        self._bar.set_postfix({name: f"{value:.3f}" for name, value in point.items() if name not in ("step", "total")})
+        losses = {name: value for name, value in point.items() if name not in NOT_LOSSES}
+        self._bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items() if name != "total"})
         if self._json_lines:
-            print(json.dumps({"step": step + 1, "loss": parts["total"]}), flush=True)
+            print(json.dumps({"step": step + 1, "loss": point["total"]}), flush=True)
         if self._writer is not None:
             for name, value in point.items():
                 if name != "step":
-                    self._writer.add_scalar(f"loss/{name}", value, step)
+                    self._writer.add_scalar(f"loss/{name}" if name in losses else name, value, step)
 
     def samples_per_s(self, steps: int) -> float:
         """Of this start of the run, whose last step was number `steps`."""

@@ -26,7 +26,7 @@ from autofocus_training.config import Config, load_config
 from autofocus_training.data import Dataset, load_dataset
 from autofocus_training.distributed import check_share, processes
 from autofocus_training.export import export_policy
-from autofocus_training.fit import Run, advance, begin, held_out_loss
+from autofocus_training.fit import Parts, Run, advance, begin, held_out_loss
 from autofocus_training.journal import EVERY, Journal
 from autofocus_training.loader import Share
 from autofocus_training.looking import look
@@ -182,7 +182,7 @@ def run(
         if plan.share.rank == 0 and plan.state is not None:
             save_state(plan.state, fit, config, dataset.hash, journal.curve)
 
-    def on_step(step: int, parts: dict[str, float]) -> None:
+    def on_step(step: int, parts: Parts) -> None:
         nonlocal saved_s
         measured = None
         if plan.share.rank == 0 and (step % every == 0 or step == config.steps - 1):
