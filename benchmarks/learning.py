@@ -19,6 +19,7 @@ from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 
+from autofocus_core.errors import exit_status
 from autofocus_core.results import record, results_dir
 from autofocus_training.config import METHODS
 from learning_parts.demonstrations import make
@@ -119,4 +120,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from autofocus_core import results
 from autofocus_core.dds import make_room
-from autofocus_core.errors import EXIT_CODE, AutofocusError
+from autofocus_core.errors import exit_status
 from autofocus_core.schema import load_robot
 from policy_parts import networks, runs
 from recorder_parts.meters import warn_if_busy
@@ -149,8 +149,4 @@ def period(cell: runs.Cell, record: Record) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except AutofocusError as error:
-        print(error, file=sys.stderr)
-        sys.exit(EXIT_CODE)
+    sys.exit(exit_status(main))

@@ -18,7 +18,7 @@ import numpy as np
 from autofocus_cli.demo.settings import robot_yaml, task_yaml
 from autofocus_cli.rollout import GUARD_RATE_HZ, run_rollout, worker_pool
 from autofocus_core import results
-from autofocus_core.errors import EXIT_CODE, AutofocusError
+from autofocus_core.errors import exit_status
 from autofocus_core.resample import Observation
 from autofocus_core.schema import load_robot, load_task
 from autofocus_policy.ensemble import Blender, Blending
@@ -122,8 +122,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except AutofocusError as error:
-        print(error, file=sys.stderr)
-        sys.exit(EXIT_CODE)
+    sys.exit(exit_status(main))

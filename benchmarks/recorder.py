@@ -20,7 +20,7 @@ from pathlib import Path
 
 from autofocus_cli.demo.processes import own_domain, ros_environment
 from autofocus_core.dds import make_room
-from autofocus_core.errors import EXIT_CODE, AutofocusError
+from autofocus_core.errors import AutofocusError, exit_status
 from recorder_parts.chart import draw
 from recorder_parts.meters import filesystem, warn_if_busy
 from recorder_parts.summary import report
@@ -148,8 +148,4 @@ def _require_room(scratch: Path, rate_mb_s: float, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except AutofocusError as error:
-        print(error, file=sys.stderr)
-        sys.exit(EXIT_CODE)
+    sys.exit(exit_status(main))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from autofocus_cli.demo.processes import ProcessGroup, own_domain, ros_environment
 from autofocus_core.dds import make_room
-from autofocus_core.errors import EXIT_CODE, AutofocusError
+from autofocus_core.errors import AutofocusError, exit_status
 from autofocus_core.results import record
 from recorder_parts.meters import MemorySampler, filesystem, warn_if_busy
 from recorder_parts.soak_node import Soak, watch_disk
@@ -108,8 +108,4 @@ def _line(episode: Episode, sampler: MemorySampler) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except AutofocusError as error:
-        print(error, file=sys.stderr)
-        sys.exit(EXIT_CODE)
+    sys.exit(exit_status(main))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 
 class AutofocusError(Exception):
     """A problem that its reader can mend: says where, what was found, what is allowed, and what to do.
@@ -22,3 +25,12 @@ class AutofocusError(Exception):
 
 #: Exit status of a command that ended with an :class:`AutofocusError`.
 EXIT_CODE = 2
+
+
+def exit_status(command: Callable[[], int]) -> int:
+    """Run a command; its exit status, or EXIT_CODE with the message on stderr where it raises AutofocusError."""
+    try:
+        return command()
+    except AutofocusError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CODE

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from autofocus_core.episode import episode_paths, list_episodes
-from autofocus_core.errors import EXIT_CODE, AutofocusError
+from autofocus_core.errors import EXIT_CODE, AutofocusError, exit_status
 from autofocus_core.saliency import MAP_KINDS
 from autofocus_core.schema import Robot, Task, load_robot, load_task
 from rich.console import Console
@@ -105,10 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def cli() -> int:
     """Entry point of `ros2 run saliency_server annotate`."""
     try:
-        return main()
-    except AutofocusError as error:
-        print(error, file=sys.stderr)
-        return EXIT_CODE
+        return exit_status(main)
     except KeyboardInterrupt:
         return INTERRUPTED
 
