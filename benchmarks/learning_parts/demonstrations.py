@@ -128,7 +128,7 @@ def annotate(found: DemonstrationSet, count: int | None = None, workers: int = 1
     from saliency_server.annotate import annotate_all
     from saliency_server.options import Options
 
-    robot, task = _robot(), _task(found.task)
+    robot, task = sim_robot(), sim_task(found.task)
     outcomes = list(annotate_all(found.episodes(AUTOMATIC, count), robot, task, Options(), workers))
     wrong = [f"{outcome.path.name}: {outcome.error}" for outcome in outcomes if outcome.error]
     if wrong:
@@ -155,20 +155,20 @@ def settings_hash(task: str, condition: str) -> str:
 def write_demonstration(folder: Path, task: str, condition: str, seed: int) -> SeedRecord:
     """One seed: its episode and its privileged annotation. What an interrupted run left of it is replaced."""
     begun_s = time.process_time()
-    robot = _robot()
+    robot = sim_robot()
     path, twin = folder / AUTOMATIC / f"s{seed}", folder / PRIVILEGED / f"s{seed}"
     unfinished = path.with_name(f"{path.name}.partial")
     for old in (path, unfinished, annotation_path(path), twin, annotation_path(twin)):
         shutil.rmtree(old, ignore_errors=True)
     written = write_episode(path, robot, _cell(), task, condition, seed, exact=False, compression="zstd")
     # One in some hundred attempts jams the cube, pushes it about and succeeds much later: nobody would keep it.
-    in_time = written.stamps_ns[-1] - written.stamps_ns[0] <= _task(task).timeout_s * 1e9
+    in_time = written.stamps_ns[-1] - written.stamps_ns[0] <= sim_task(task).timeout_s * 1e9
     success = written.success and bool(in_time)
     if success:
         twin.mkdir()
         for file in path.iterdir():
             os.link(file, twin / file.name)
-        write_annotation(privileged_annotation(path, robot, _task(task), written), twin)
+        write_annotation(privileged_annotation(path, robot, sim_task(task), written), twin)
     else:
         shutil.rmtree(path)
     seconds = round(time.process_time() - begun_s, 3)
@@ -196,12 +196,14 @@ def privileged_annotation(path: Path, robot: Robot, task: Task, written: Written
 
 
 @lru_cache(maxsize=1)
-def _robot() -> Robot:
+def sim_robot() -> Robot:
+    """The simulated arm."""
     return load_robot(CONFIG / "sim_arm.yaml")
 
 
 @lru_cache
-def _task(name: str) -> Task:
+def sim_task(name: str) -> Task:
+    """A task of the simulator by its name."""
     return load_task(CONFIG / f"{name}.yaml")
 
 

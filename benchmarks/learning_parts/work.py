@@ -10,7 +10,6 @@ import platform
 import tempfile
 import time
 from collections import Counter
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from autofocus_cli.rollout import Network, run_rollouts
 from autofocus_core.episode import list_episodes
 from autofocus_core.results import commit
-from autofocus_core.schema import Robot, Task, load_robot, load_task
+from autofocus_core.schema import Robot, Task
 from autofocus_sim.seeds import BENCHMARK_EVALUATION, SeedRange
 from autofocus_training import train
 from autofocus_training.config import Config, load_config
@@ -26,7 +25,7 @@ from autofocus_training.data import load_dataset
 from autofocus_training.export import DeployedPolicy, export_policy
 from autofocus_training.names import METHOD_DEFAULTS
 
-from learning_parts.demonstrations import CONFIG, DemonstrationSet
+from learning_parts.demonstrations import DemonstrationSet, sim_robot, sim_task
 from learning_parts.jobs import ROLLOUTS, Job, tests_of
 
 BASE = Path(__file__).with_name("learning.yaml")
@@ -44,7 +43,7 @@ def run_job(
 ) -> dict[str, Any]:  # fmt: skip
     """Do it, on one thread; the record of it (see docs/learning.md)."""
     torch.set_num_threads(1)
-    robot, task = _robot(), _task(job.task)
+    robot, task = sim_robot(), sim_task(job.task)
     config = config_of(job, more)
     begun_s = time.monotonic()
     episodes = [list_episodes(p, robot)[0] for p in demonstrations.episodes(job.maps, job.demonstrations)]
@@ -80,13 +79,3 @@ def _roll_out(
     results = run_rollouts(policy, robot, task, condition, seeds.take(count))
     failures = Counter(result.outcome for result in results if not result.success)
     return {"successes": sum(result.success for result in results), "rollouts": count, "failures": dict(failures)}
-
-
-@lru_cache(maxsize=1)
-def _robot() -> Robot:
-    return load_robot(CONFIG / "sim_arm.yaml")
-
-
-@lru_cache
-def _task(name: str) -> Task:
-    return load_task(CONFIG / f"{name}.yaml")
