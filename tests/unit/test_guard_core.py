@@ -1,8 +1,7 @@
-"""The guard's state machine, in simulated time: what arrives, what is commanded, and why not."""
+"""The guard's state machine, in simulated time: arming, following, watchdogs, stops. See test_guard_requests.py, too."""
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import time
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 from autofocus_core import results
 from autofocus_core.errors import AutofocusError
-from command_guard.chunk import Request
 from command_guard.core import GuardCore, State
 from command_guard.settings import TABLE, Settings
 from guard_bench import HOME, NAMES, ROBOT, Bench, T, assert_smooth, offset
@@ -228,202 +226,6 @@ def test_arm_while_following_changes_nothing() -> None:
     assert_smooth(bench.commands)
 
 
-# ---- bad requests
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e30, -1e308])
-def test_f19_a_broken_number_is_a_fault_and_nothing_of_the_request_is_used(bad) -> None:
-    bench = Bench().moving()
-    points = np.tile(HOME, (4, 1))
-    points[3, 2] = bad
-    assert bench.ask(points, times=(0.1, 0.2, 0.3, 0.4)) is not None
-    assert bench.guard.state is State.FAULT
-    bench.run(0.5, HOME)
-    assert np.isfinite(bench.commands).all()
-    assert_smooth(bench.commands)
-    assert bench.guard.state is State.FAULT, "latched: good requests do not clear it"
-    assert bench.guard.counts["request_refused_fault"] == 5
-
-
-@pytest.mark.parametrize("field", ["stamp", "time"])
-def test_f19_a_time_that_is_not_finite_is_a_fault(field) -> None:
-    bench = Bench().moving()
-    bench.ask(HOME, times=(float("nan"),) if field == "time" else (0.1,), age_s=0 if field == "time" else float("nan"))
-    assert bench.guard.state is State.FAULT
-
-
-def test_f21_joints_are_mapped_by_name() -> None:
-    order = [3, 5, 0, 1, 4, 2]
-    bench = Bench()
-    bench.guard.on_state([NAMES[i] for i in order] + ["mimic"], [*HOME[order], 9.0], bench.now_s)
-    assert bench.guard.arm(bench.now_s) is None
-    assert (bench.guard.step(bench.now_s) == HOME).all()
-    goal = offset(0.01, 0.02, 0.03, 0.04, 0.05, 0.006)
-    for _ in range(5):
-        bench.ask(goal[order], names=[NAMES[i] for i in order])
-        bench.run(0.1)
-    assert bench.commands[-1] == pytest.approx(goal, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("names", "width", "says"),
-    [
-        (NAMES[:5], 5, "missing: grip"),
-        ((*NAMES[:5], "gripper"), 6, "missing: grip"),
-        ((*NAMES[:5], NAMES[0]), 6, "twice: a"),
-        ((*NAMES, "extra"), 7, "unknown joint: extra"),
-        ((), 6, "missing"),
-    ],
-)
-def test_f21_wrong_joint_names_are_refused_and_counted(names, width, says) -> None:
-    bench = Bench().moving()
-    assert says in bench.ask(np.zeros(width), names=names)
-    assert bench.guard.counts["request_refused_names"] == 1
-    assert bench.guard.state is State.TRACKING
-
-
-def test_f21_a_joint_state_with_a_missing_or_doubled_joint_is_no_joint_state() -> None:
-    bench = Bench()
-    assert bench.guard.on_state(NAMES[:-1], HOME[:-1], bench.now_s)
-    assert bench.guard.on_state((*NAMES, "a"), [*HOME, 0.0], bench.now_s)
-    assert bench.guard.on_state(NAMES, HOME[:-1], bench.now_s)
-    assert bench.guard.on_state(NAMES, [*HOME[:-1], float("nan")], bench.now_s)
-    assert bench.guard.counts["state_refused_names"] == 2
-    assert "never received" in bench.guard.arm(bench.now_s)
-
-
-@pytest.mark.parametrize(
-    ("times", "positions", "kind"),
-    [
-        ((), np.zeros((0, 6)), "shape"),
-        ((0.1, 0.2), np.zeros((1, 6)), "shape"),
-        ((0.1,), np.zeros((1, 5)), "shape"),
-        ((0.1, 0.2), [[0.0] * 6, [0.0] * 5], "shape"),
-        ((0.1,), [["x"] * 6], "shape"),
-        ((0.1, 0.1), np.zeros((2, 6)), "times"),
-        ((0.2, 0.1), np.zeros((2, 6)), "times"),
-        ((-0.1, 0.1), np.zeros((2, 6)), "times"),
-        ((100.0, 100.1), np.zeros((2, 6)), "times"),
-    ],
-)
-def test_f20_wrong_shapes_and_times_are_refused_and_counted(times, positions, kind) -> None:
-    bench = Bench().moving()
-    assert bench.guard.on_request(Request(bench.now_s, NAMES, times, positions), bench.now_s)
-    assert bench.guard.counts[f"request_refused_{kind}"] == 1
-    assert bench.guard.state is State.TRACKING
-
-
-@pytest.mark.parametrize(("age_s", "kind"), [(1.5, "stamp"), (-0.2, "stamp"), (1e9, "stamp"), (0.5, "late")])
-def test_f25_a_request_from_another_time_is_refused_and_counted(age_s, kind) -> None:
-    bench = Bench().moving()
-    assert bench.ask(HOME, age_s=age_s)
-    assert bench.guard.counts[f"request_refused_{kind}"] == 1
-
-
-# ---- plausible but wrong requests
-
-
-def test_f22_degrees_for_radians_are_a_fault_at_once() -> None:
-    bench = Bench().moving()
-    assert "wrong unit" in bench.ask(np.degrees([0.5, 0, 0, 0, 0, 0]))
-    assert bench.guard.state is State.FAULT
-
-
-@pytest.mark.parametrize("wrong", [offset(1.7, 0, 0, 0, 0, 0), HOME * -12, HOME * 10])
-def test_f22_a_step_is_limited(wrong) -> None:
-    bench = Bench().moving()
-    bench.run(0.3, wrong)
-    assert_smooth(bench.commands)
-
-
-def test_f22_sustained_limiting_is_a_fault() -> None:
-    """A commander that asks for the impossible again and again is not in control of the arm."""
-    bench = Bench().moving()
-    bench.run(2.0, lambda now_s: [1.9 if int(now_s / 0.3) % 2 else -1.9, -0.2, 0.3, 0, 0, 0.02])
-    assert bench.guard.state is State.FAULT
-    assert "a was limited for 0.5 s" in bench.guard.reason
-    assert_smooth(bench.commands)
-
-
-def test_a_gripper_that_closes_as_fast_as_it_can_is_no_fault() -> None:
-    bench = Bench().arm()
-    bench.run(1.0, [*HOME[:5], 0.04])
-    bench.run(1.0, [*HOME[:5], 0.0])
-    assert bench.guard.state is State.TRACKING
-    assert bench.commands[-1][5] == pytest.approx(0.0, abs=1e-9)
-
-
-def test_f23_a_far_first_request_is_approached_slowly() -> None:
-    bench = Bench().arm()
-    goal = offset(0.8, 0, 0, 0, 0, 0)
-    bench.run(0.5, goal)
-    assert bench.guard.ramping
-    velocity = np.diff(np.array(bench.commands), axis=0) / T
-    assert velocity.max() <= 0.2 * 3.0 + 1e-9
-    bench.run(2.0, goal)
-    assert not bench.guard.ramping
-    assert bench.commands[-1] == pytest.approx(goal, abs=1e-6)
-    assert_smooth(bench.commands)
-
-
-def test_f23_a_first_request_beyond_the_refuse_distance_is_a_fault() -> None:
-    bench = Bench().arm()
-    bench.run(0.3, offset(1.01, 0, 0, 0, 0, 0))
-    assert bench.guard.state is State.FAULT
-    assert "1.010 rad away" in bench.guard.reason
-    assert (np.array(bench.commands) == HOME).all()
-
-
-# ---- somebody else
-
-
-def test_f26_a_foreign_publisher_is_a_fault_and_prevents_arming() -> None:
-    bench = Bench().moving()
-    bench.guard.on_foreign_publisher("/rosbag2_player")
-    bench.run(0.3, HOME)
-    assert bench.guard.state is State.FAULT
-    assert bench.speed == 0.0
-    assert "/rosbag2_player" in bench.guard.arm(bench.now_s)
-    bench.guard.on_foreign_publisher(None)
-    assert bench.guard.arm(bench.now_s) is None
-
-
-def test_f26_two_commanders_are_a_fault() -> None:
-    bench = Bench().moving()
-    assert bench.ask(HOME, sender="policy") is None
-    assert "second commander" in bench.ask(HOME, sender="teleop")
-    assert bench.guard.state is State.FAULT
-
-
-def test_f26_two_heartbeats_are_a_fault_and_a_change_of_commander_is_not() -> None:
-    bench = Bench().moving()
-    bench.guard.on_heartbeat(bench.now_s, "teleop")
-    bench.guard.on_heartbeat(bench.now_s + 0.1, "policy")
-    assert bench.guard.state is State.TRACKING
-    bench.guard.on_heartbeat(bench.now_s + 0.11, "teleop")
-    assert bench.guard.state is State.FAULT
-
-
-def test_f26_two_publishers_of_joint_states_are_a_fault_and_a_driver_that_starts_again_is_not() -> None:
-    """A bag played into the live graph brings its joint states along: arming would have begun at a recorded pose."""
-    bench = Bench().moving()
-    elsewhere = offset(0.9, 0, 0, 0, 0, 0)
-    assert bench.guard.on_state(NAMES, HOME, bench.now_s, "driver") is None
-    assert "two publishers" in bench.guard.on_state(NAMES, elsewhere, bench.now_s + 0.01, "player")
-    assert bench.guard.state is State.FAULT
-    for k in range(2, 40):  # the driver comes twice in a row: that makes it no more believable
-        where, who = (elsewhere, "player") if k % 3 == 0 else (HOME, "driver")
-        bench.guard.on_state(NAMES, where, bench.now_s + k / 100, who)
-    assert "ms old" in bench.guard.arm(bench.now_s + 0.4), "neither of the two is believed"
-    bench = Bench()
-    bench.guard.on_state(NAMES, HOME, bench.now_s, "driver")
-    bench.guard.on_state(NAMES, elsewhere, bench.now_s + 0.01, "player")
-    assert "stop one" in bench.guard.arm(bench.now_s + 0.02)
-    bench = Bench()
-    assert bench.guard.on_state(NAMES, HOME, bench.now_s, "driver") is None
-    assert bench.guard.on_state(NAMES, HOME, bench.now_s + 0.2, "driver, started again") is None
-
-
 # ---- the whole
 
 
@@ -499,10 +301,3 @@ def test_the_parameter_table_in_the_document_is_the_one_in_the_code() -> None:
     for name, row in TABLE.items():
         cells = f"| `{name}` | {row.default:g} | {row.lowest:g} to {row.highest:g} | {row.unit} |"
         assert cells in text, cells
-
-
-def test_every_refusal_says_something_a_person_can_use() -> None:
-    bench = Bench().moving()
-    refusals = [bench.ask(HOME, age_s=5.0), bench.ask(HOME[:5], names=NAMES[:5]), bench.ask(HOME, times=())]
-    assert all(len(text) > 20 for text in refusals)
-    assert len(set(itertools.chain(refusals))) == 3

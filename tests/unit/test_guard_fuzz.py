@@ -37,12 +37,13 @@ def test_f22_any_requests_break_no_limit() -> None:
     assert all(followed(worst) for worst in found), [worst.states for worst in found]
     refused = {kind for worst in found for kind in worst.counts if kind.startswith("request_refused_")}
     assert {f"request_refused_{kind}" for kind in ("nonfinite", "names", "shape", "times", "stamp")} <= refused
+    assert all(worst.counts["holds_asked"] > 0 for worst in found), "requests without points are among them"
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-4, 4)
 requests = st.lists(
     st.tuples(
-        st.lists(numbers, min_size=1, max_size=4),  # times
+        st.lists(numbers, max_size=4),  # times
         st.lists(st.lists(numbers, min_size=5, max_size=7), min_size=0, max_size=4),
         st.permutations(NAMES) | st.lists(st.sampled_from((*NAMES, "other")), max_size=7),
         numbers | st.just(0.0),  # age of the stamp

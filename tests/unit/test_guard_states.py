@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from command_guard.chunk import Request
 from command_guard.core import State
-from guard_bench import HOME, Bench, T, assert_smooth, offset
+from guard_bench import HOME, NAMES, Bench, T, assert_smooth, offset
 
 NOT_YET, ASKED, WATCHED, LASTING, BRAKING, FOLLOWS, WRONG, UNKNOWN, OFF = (
     "waits for the first request", "hold was asked for", "held by a watchdog", "held for too long", "disarming",
@@ -75,6 +76,7 @@ def events() -> dict:
         "dead": dead,
         "late": late,
         "deadman": deadman,
+        "asks to hold": lambda bench: bench.guard.on_request(Request(bench.now_s, NAMES, (), ()), bench.now_s),
         "hold": lambda bench: bench.guard.hold(),
         "disarm": lambda bench: (bench.guard.disarm(), bench.run(0.3)),
         "estop": lambda bench: bench.guard.estop(),
@@ -87,19 +89,19 @@ def events() -> dict:
 
 
 H, F, D, K = State.HOLDING, State.FAULT, State.DISARMED, State.TRACKING
-EVENTS = ["arm", "a request", "dead", "late", "deadman", "hold", "disarm", "estop", "button", "nan", "far", "stranger",
-          "no state"]
+EVENTS = ["arm", "a request", "dead", "late", "deadman", "asks to hold", "hold", "disarm", "estop", "button", "nan",
+          "far", "stranger", "no state"]
 #: The state after each event, in the order of EVENTS.
 TABLE = {
-    OFF:      [H, D, D, D, D, D, D, F, F, D, D, D, D],
-    NOT_YET:  [H, K, H, H, H, H, D, F, F, F, F, F, F],
-    ASKED:    [H, H, H, H, H, H, D, F, F, F, H, F, F],
-    WATCHED:  [H, K, H, H, H, H, D, F, F, F, F, F, F],
-    LASTING:  [H, H, H, H, H, H, D, F, F, F, H, F, F],
-    BRAKING:  [H, D, D, D, D, H, D, F, F, F, D, F, D],
-    FOLLOWS:  [K, K, H, H, H, H, D, F, F, F, K, F, F],
-    WRONG:    [H, F, F, F, F, F, D, F, F, F, F, F, F],
-    UNKNOWN:  [H, F, F, F, F, F, D, F, F, F, F, F, F],
+    OFF:      [H, D, D, D, D, D, D, D, F, F, D, D, D, D],
+    NOT_YET:  [H, K, H, H, H, H, H, D, F, F, F, F, F, F],
+    ASKED:    [H, H, H, H, H, H, H, D, F, F, F, H, F, F],
+    WATCHED:  [H, K, H, H, H, H, H, D, F, F, F, F, F, F],
+    LASTING:  [H, H, H, H, H, H, H, D, F, F, F, H, F, F],
+    BRAKING:  [H, D, D, D, D, H, H, D, F, F, F, D, F, D],
+    FOLLOWS:  [K, K, H, H, H, H, H, D, F, F, F, K, F, F],
+    WRONG:    [H, F, F, F, F, F, F, D, F, F, F, F, F, F],
+    UNKNOWN:  [H, F, F, F, F, F, F, D, F, F, F, F, F, F],
 }  # fmt: skip
 
 

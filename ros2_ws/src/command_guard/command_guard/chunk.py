@@ -18,7 +18,8 @@ class Request:
 
     stamp_s: when the request applies from (observation or issue time), on the clock that `now_s` is on.
     names: (A,) joint names, in any order. times_s: (K,) s after stamp_s, increasing (time_from_start).
-    positions: (K, A) rad or m, columns as in `names`.
+    positions: (K, A) rad or m, columns as in `names`. Without points (K = 0) it asks to hold, as an empty trajectory
+    on a topic of ros_control's joint trajectory controller does.
     """
 
     stamp_s: float
@@ -60,7 +61,8 @@ def check_request(
     max_age_s: float,
     max_ahead_s: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(times (K,) on the clock of `now_s`, positions (K, A) in joint order), of points still ahead of `now_s`.
+    """(times (K,) on the clock of `now_s`, positions (K, A) in joint order), of points still ahead of `now_s`; none of
+    a request to hold.
 
     Raises RefusedError: "names", "shape", "nonfinite" and "implausible" (both fatal), "times", "stamp", "late".
     """
@@ -70,23 +72,27 @@ def check_request(
         positions = np.asarray(request.positions, dtype=np.float64)
     except (ValueError, TypeError) as error:  # ragged rows, or not numbers
         raise RefusedError("shape", f"not a table of numbers: {error}") from error
-    if times.ndim != 1 or not 1 <= len(times) <= MAX_POINTS or positions.shape != (len(times), len(order)):
-        wanted = f"(K,) and (K, {len(order)}), 1 <= K <= {MAX_POINTS}"
+    if times.size == 0 and positions.size == 0:
+        times, positions = np.zeros(0), np.zeros((0, len(order)))
+    if times.ndim != 1 or len(times) > MAX_POINTS or positions.shape != (len(times), len(order)):
+        wanted = f"(K,) and (K, {len(order)}), K <= {MAX_POINTS}"
         raise RefusedError("shape", f"times {times.shape} and positions {positions.shape}; allowed: {wanted}")
     positions = positions[:, order]
     if not (np.isfinite(positions).all() and np.isfinite(times).all() and np.isfinite(request.stamp_s)):
         raise RefusedError("nonfinite", "NaN or infinity in the request", fatal=True)
-    beyond = np.maximum(lower - positions, positions - upper).max(axis=0)
+    beyond = np.maximum(lower - positions, positions - upper).max(axis=0, initial=0.0)
     if (beyond > upper - lower).any():
         i = int(np.argmax(beyond / (upper - lower)))
         text = f"{joint_names[i]} asked to go {beyond[i]:.4g} beyond its limits, more than its whole range: wrong unit?"
         raise RefusedError("implausible", text, fatal=True)
-    if times[0] < 0.0 or (np.diff(times) <= 0.0).any() or times[-1] > MAX_AHEAD_S:
+    if (times < 0.0).any() or (np.diff(times) <= 0.0).any() or (times > MAX_AHEAD_S).any():
         raise RefusedError("times", f"times must be >= 0, increasing and <= {MAX_AHEAD_S:g} s after the stamp")
     age_s = now_s - request.stamp_s
     if not -max_ahead_s <= age_s <= max_age_s:
         text = f"stamped {age_s:.3f} s ago; allowed: {-max_ahead_s:g} to {max_age_s:g} s (clocks in step? a replay?)"
         raise RefusedError("stamp", text)
+    if not len(times):
+        return times, positions
     times = times + request.stamp_s
     ahead = int(np.searchsorted(times, now_s, side="right"))
     if ahead == len(times):

@@ -1,6 +1,6 @@
 """The guard's state machine: what arrives, when it arrives, and what may therefore be commanded. No ROS, no torch.
 
-    DISARMED --arm--> HOLDING --fresh request and heartbeat--> TRACKING --late, dead, hold()--> HOLDING
+    DISARMED --arm--> HOLDING --fresh request and heartbeat--> TRACKING --late, dead, a hold asked for--> HOLDING
     HOLDING, TRACKING --something is wrong--> FAULT --arm, by a person--> HOLDING      any state --estop--> FAULT
     HOLDING, TRACKING, FAULT --disarm--> braking --at rest--> DISARMED
 
@@ -17,14 +17,11 @@ from collections.abc import Sequence
 import numpy as np
 from autofocus_core.schema import Robot
 
-from command_guard.chunk import Chunk, RefusedError, Request, check_request
-from command_guard.inputs import NEVER, Senders, StateReader
-from command_guard.lateness import Lateness
-from command_guard.limiter import Limiter
+from command_guard.chunk import RefusedError, Request, check_request
+from command_guard.inputs import NEVER, Senders, StateReader, outside_limits
+from command_guard.motion import Motion
 from command_guard.settings import Settings
 
-#: A measured pose may be this share of a joint's range outside its limits (encoder offset) when the guard arms.
-ARM_TOLERANCE = 0.05
 #: A guard that was not run for so many periods has messages waiting: it takes them before it judges their age.
 STALL_PERIODS = 3
 
@@ -55,23 +52,17 @@ class GuardCore:
         self.state = State.DISARMED
         self.reason = "not armed yet"
         self.counts: Counter[str] = Counter()
-        self.ramping = False
-        limits = (robot.lower, robot.upper, robot.velocity, robot.acceleration)
-        self._limiter = Limiter(*limits, self.period_s, [joint.jerk for joint in robot.all_joints])
-        self._lateness = Lateness(robot.velocity.tolist(), settings.late_limit_s, settings.late_abort_s)
+        self._motion = Motion(robot, settings, self.period_s, self.counts)
         self._senders = Senders()
         self._reader = StateReader(robot.joint_names)
         self._names = robot.joint_names
         self._lower, self._upper = robot.lower, robot.upper
-        self._rad = [i for i, joint in enumerate(robot.all_joints) if joint.unit == "rad"]
         self._state_timeout_s = robot.state.timeout_ms / 1e3
         self._request_timeout_s = robot.command_timeout_ms / 1e3
         self._heartbeat_timeout_s = robot.heartbeat_timeout_ms / 1e3
         self._measured: list[float] = []
         self._measured_s = NEVER
         self._heartbeat_s = NEVER
-        self._stepped_s = NEVER  # the period that the last command was for
-        self._chunk: Chunk | None = None
         self._stalled = False
         self._needs_arm = False  # HOLDING, but only a person may end it
         self._hold_since_s: float | None = None  # when a watchdog began this hold
@@ -114,13 +105,17 @@ class GuardCore:
 
     def on_request(self, request: Request, now_s: float, sender: object = None) -> str | None:
         """A commander's request. Returns None, or why it is refused. A broken one (NaN, wrong unit) is a fault, and
-        so are requests of two senders at a time."""
+        so are requests of two senders at a time. One without points asks to hold: that is never refused for the state
+        the guard is in, and ends by the next request, as a late commander's hold does."""
         try:
             if self._senders.second("request", sender, now_s, self._request_timeout_s):
                 raise RefusedError("second", "a second commander sends requests", fatal=True)
             limits = (self._names, self._lower, self._upper)
             ages = (self.settings.max_stamp_age_s, self.settings.max_stamp_ahead_s)
             times, positions = check_request(request, *limits, now_s, *ages)
+            if not len(times):
+                self._hold_as_asked(now_s)
+                return None
             if self.state in (State.DISARMED, State.FAULT):
                 raise RefusedError(self.state.value, f"{self.state.value} ({self.reason}): call ~/arm")
             if self._needs_arm:
@@ -130,7 +125,7 @@ class GuardCore:
             if refused.fatal:
                 self.fault(f"request: {refused}")
             return str(refused)
-        self._chunk = Chunk(now_s, self._stepped_s, self._limiter.position, times, positions)
+        self._motion.take(now_s, times, positions)
         self.counts["requests"] += 1
         return None
 
@@ -164,15 +159,14 @@ class GuardCore:
             return refusal
         if self.state is not State.TRACKING:
             if self._must_anchor():
-                self._limiter.anchor(self._measured)
-                self._stepped_s = now_s
+                self._motion.anchor(self._measured, now_s)
             self._enter_holding("armed: waiting for a request and a heartbeat", needs_arm=False)
         self.counts["armed"] += 1
         return None
 
     def disarm(self) -> None:
         """Brake, then command nothing. Also clears a fault."""
-        if self._limiter.at_rest:
+        if self._motion.at_rest:
             self._enter_disarmed()
         else:
             self._enter_holding("disarming: braking", needs_arm=True)
@@ -191,19 +185,21 @@ class GuardCore:
 
     def step(self, now_s: float) -> np.ndarray | None:
         """The command (A,) for this period, or None where nothing may be commanded."""
-        if not self._limiter.position:
+        if not self._motion.started:
             return None
         self._watch(now_s)
-        self._stepped_s = now_s
+        self._motion.at_s = now_s
         if self.state is State.TRACKING:
-            self._track(now_s)
-        elif self._silent_at_rest and self._limiter.at_rest:
+            wrong = self._motion.follow(now_s)
+            if wrong is not None:
+                self.fault(wrong)
+        elif self._silent_at_rest and self._motion.at_rest:
             if self.disarming:
                 self._enter_disarmed()
             return None
         else:
-            self._limiter.brake()
-        return np.array(self._limiter.command)
+            self._motion.brake()
+        return self._motion.command
 
     def fault(self, reason: str) -> None:
         """Brake and stay until a person arms again. The first reason is kept; while disarmed nothing can go wrong."""
@@ -218,7 +214,7 @@ class GuardCore:
         Not in the first period after this process was stalled: what waited for it is taken in after this. It never
         happens twice in a row, so a guard that is always slow still judges every second period.
         """
-        stalled = now_s - self._stepped_s > STALL_PERIODS * self.period_s and not self._stalled
+        stalled = now_s - self._motion.at_s > STALL_PERIODS * self.period_s and not self._stalled
         self._stalled = stalled
         if stalled:
             self.counts["stalls"] += 1
@@ -238,9 +234,11 @@ class GuardCore:
                 self._enter_holding("deadman switch let go: hold it to go on", needs_arm=False)
                 self.counts["holds_deadman"] += 1
             elif not alive:
-                self._hold_softly("commander is dead", "heartbeat", ages_s["heartbeat"], now_s)
+                reason = f"commander is dead: no heartbeat for {ages_s['heartbeat'] * 1e3:.0f} ms"
+                self._hold_softly(reason, "heartbeat", now_s)
             elif not fresh:
-                self._hold_softly("commander is late", "request", ages_s["request"], now_s)
+                reason = f"commander is late: no request for {ages_s['request'] * 1e3:.0f} ms"
+                self._hold_softly(reason, "request", now_s)
         elif not self._needs_arm:
             if self._hold_since_s is not None and now_s - self._hold_since_s > self.settings.resume_within_s:
                 self._needs_arm = True
@@ -249,58 +247,48 @@ class GuardCore:
                 self._join()
 
     def _join(self) -> None:
-        """HOLDING to TRACKING: how far is the first point? The gripper's travel is no reason to ramp or refuse."""
-        distance_rad = self._distance(self._chunk.goal)
-        if distance_rad > self.robot.start.refuse_distance_rad:
-            allowed = self.robot.start.refuse_distance_rad
-            self.fault(f"first request is {distance_rad:.3f} rad away, allowed {allowed:g}: go to the start pose first")
+        """HOLDING to TRACKING."""
+        wrong = self._motion.why_not_join()
+        if wrong is not None:
+            self.fault(wrong)
             return
         self.state, self.reason = State.TRACKING, "following requests"
-        self.ramping = distance_rad > self.robot.start.ramp_distance_rad
         self.counts["ramps"] += self.ramping
         self._hold_since_s = None
-        self._lateness.clear()
 
-    def _track(self, now_s: float) -> None:
-        target, slope = self._chunk.sample(now_s)
-        if self.ramping:
-            self.ramping = self._distance(self._chunk.goal) > self.robot.start.ramp_distance_rad
-        self._limiter.track(target, slope, self.settings.ramp_velocity_scale if self.ramping else 1.0)
-        self._watch_limiting(now_s)
+    def _hold_as_asked(self, now_s: float) -> None:
+        """The commander knows that it has nothing fresh to ask for: sooner than a watchdog could."""
+        self.counts["requests_to_hold"] += 1
+        if self.state is State.TRACKING:
+            self._hold_softly("the commander asked to hold", "asked", now_s)
+        else:
+            self._motion.drop()  # a request that waited for a heartbeat
 
-    def _watch_limiting(self, now_s: float) -> None:
-        """Fault when a joint could not keep its appointments at full speed for too long: the requests are wrong."""
-        if self.ramping:
-            self._lateness.clear()
-            return
-        chunk = self._chunk
-        worst = self._lateness.worst(self._limiter.position, chunk.goal, chunk.goal_s - now_s, now_s)
-        self.counts["limited_periods"] += self._lateness.limited
-        if worst is not None:
-            limit = f"limited for {self.settings.late_abort_s:g} s: requests beyond what it can do"
-            self.fault(f"{self._names[worst]} was {limit}")
-
-    def _hold_softly(self, what: str, of: str, age_s: float, now_s: float) -> None:
-        self._enter_holding(f"{what}: no {of} for {age_s * 1e3:.0f} ms", needs_arm=False)
+    def _hold_softly(self, reason: str, of: str, now_s: float) -> None:
+        """A hold that fresh requests end, if they come soon enough."""
+        self._enter_holding(reason, needs_arm=False)
         self._hold_since_s = now_s
         self.counts[f"holds_{of}"] += 1
 
     def _enter_holding(self, reason: str, needs_arm: bool) -> None:
         self.state, self.reason, self._needs_arm = State.HOLDING, reason, needs_arm
-        self._chunk, self.ramping = None, False
+        self._motion.drop()
         self._hold_since_s = None
-        self._lateness.clear()
         self._silent_at_rest = False
 
     def ages_s(self, now_s: float) -> dict[str, float]:
         """Age in s of the newest joint state, heartbeat and accepted request (inf: none yet, or dropped), and of the
         deadman switch where there is one."""
-        request_s = self._chunk.received_s if self._chunk else NEVER
         ages_s = {"state": now_s - self._measured_s, "heartbeat": now_s - self._heartbeat_s}
-        ages_s["request"] = now_s - request_s
+        ages_s["request"] = now_s - self._motion.received_s
         if self._needs_deadman:
             ages_s["deadman"] = now_s - self._deadman_s
         return ages_s
+
+    @property
+    def ramping(self) -> bool:
+        """Whether a far first request is being approached, slowly."""
+        return self._motion.ramping
 
     @property
     def disarming(self) -> bool:
@@ -314,22 +302,22 @@ class GuardCore:
 
     def _enter_fault(self, reason: str) -> None:
         self.state, self.reason = State.FAULT, reason
-        self._chunk, self.ramping = None, False
+        self._motion.drop()
         self.counts["faults"] += 1
 
     def _enter_disarmed(self) -> None:
         self._enter_holding("disarmed", needs_arm=False)
         self.state = State.DISARMED
-        self._limiter.clear()
+        self._motion.clear()
 
     def _must_anchor(self) -> bool:
         """Whether `arm` begins at the measured pose rather than at the last command."""
-        if not self._limiter.position:
+        if not self._motion.started:
             return True
-        away = self._distance(self._measured) > self.robot.start.ramp_distance_rad
+        away = self._motion.distance(self._measured) > self.robot.start.ramp_distance_rad
         if self._silent_at_rest:  # disarming, or nothing was known of the robot: it may have been moved
-            return away or self._limiter.at_rest
-        return away and self._limiter.at_rest  # in motion a distance is only the lag of the servos
+            return away or self._motion.at_rest
+        return away and self._motion.at_rest  # in motion a distance is only the lag of the servos
 
     def _why_not_arm(self, now_s: float) -> str | None:
         age_s = now_s - self._measured_s
@@ -342,13 +330,4 @@ class GuardCore:
             return "the e-stop is pressed: release it first"
         if self._foreign is not None:
             return f"another publisher of robot commands: {self._foreign}; stop it first"
-        for name, p, low, high in zip(self._names, self._measured, self._lower, self._upper):
-            slack = ARM_TOLERANCE * (high - low)
-            if not low - slack <= p <= high + slack:
-                return f"{name} is at {p:.4f}, outside its limits {low:g} to {high:g}: move it back by hand"
-        return None
-
-    def _distance(self, positions: Sequence[float]) -> float:
-        """Largest distance of a revolute joint, in rad, between `positions` and the last command."""
-        here = self._limiter.position
-        return max((abs(positions[i] - here[i]) for i in self._rad), default=0.0)
+        return outside_limits(self._names, self._measured, self._lower, self._upper)

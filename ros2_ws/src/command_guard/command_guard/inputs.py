@@ -9,6 +9,8 @@ from command_guard.chunk import RefusedError, column_order
 NEVER = float("-inf")
 #: A measured position beyond this (rad or m) is no position.
 ABSURD = 1e6
+#: A measured pose may be this share of a joint's range outside its limits (encoder offset) when the guard arms.
+ARM_TOLERANCE = 0.05
 
 
 class StateReader:
@@ -31,6 +33,17 @@ class StateReader:
         if not all(-ABSURD < p < ABSURD for p in measured):  # false for NaN too
             raise RefusedError("nonfinite", "NaN, infinite or absurd joint position")
         return measured
+
+
+def outside_limits(
+    names: Sequence[str], measured: Sequence[float], lower: Sequence[float], upper: Sequence[float]
+) -> str | None:
+    """Which joint is too far outside its limits to begin from, in words; None where none is."""
+    for name, p, low, high in zip(names, measured, lower, upper):
+        slack = ARM_TOLERANCE * (high - low)
+        if not low - slack <= p <= high + slack:
+            return f"{name} is at {p:.4f}, outside its limits {low:g} to {high:g}: move it back by hand"
+    return None
 
 
 class Senders:
