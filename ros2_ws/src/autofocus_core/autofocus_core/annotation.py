@@ -138,12 +138,7 @@ def read_annotation(episode_dir: str | Path, *, verify: bool = True) -> Annotati
         raise AutofocusError(
             str(sidecar), f"unreadable: {error}", "the JSON of an annotation", f"make it again: `{again}`"
         ) from error
-    version = fields.integer("schema", minimum=1)
-    if version not in READABLE_SCHEMAS:
-        raise AutofocusError(
-            f"{sidecar}: schema", str(version), " or ".join(map(str, READABLE_SCHEMAS)),
-            "update AutoFocus-IL, or annotate again",
-        )
+    fields.version(*READABLE_SCHEMAS)
     annotation = Annotation(
         episode=fields.text("episode"),
         episode_hash=fields.text("episode_hash"),

@@ -145,11 +145,7 @@ def read_meta(sidecar: Path) -> EpisodeMeta:
         raise AutofocusError(
             str(sidecar), f"unreadable: {error}", "the JSON of an episode", "`autofocus episodes recover` makes it anew"
         ) from error
-    version = fields.integer("schema", minimum=1)
-    if version not in READABLE_SCHEMAS:
-        raise AutofocusError(
-            f"{sidecar}: schema", str(version), ", ".join(map(str, READABLE_SCHEMAS)), "update AutoFocus-IL"
-        )
+    version = fields.version(*READABLE_SCHEMAS)
     streams = fields.sub("streams")
     parse_stream = _stream_1 if version == 1 else _stream
     common: dict[str, Any] = dict(

@@ -42,6 +42,18 @@ class Fields:
             )
         return self.raw[key]
 
+    def version(self, *readable: int) -> int:
+        """The format's version, under `schema`: one of those that can be read."""
+        version = self.integer("schema", minimum=1)
+        if version not in readable:
+            raise AutofocusError(
+                f"{self.where}: schema",
+                str(version),
+                " or ".join(map(str, readable)),
+                "update AutoFocus-IL, or make the file anew with this version",
+            )
+        return version
+
     def text(self, key: str, *, empty: bool = False) -> str:
         """A string, non-empty unless `empty` is allowed."""
         value = self.take(key, "a text")

@@ -217,9 +217,7 @@ def _to_json(review: Review) -> dict[str, Any]:
 
 
 def _parse(fields: Fields) -> Review:
-    version = fields.integer("schema", minimum=1)
-    if version != REVIEW_SCHEMA:
-        raise AutofocusError(f"{fields.where}: schema", str(version), str(REVIEW_SCHEMA), "update AutoFocus-IL")
+    fields.version(REVIEW_SCHEMA)
     review = Review(
         episode=fields.text("episode"),
         episode_hash=fields.text("episode_hash"),

@@ -13,11 +13,7 @@ SCHEMA_VERSION = 1
 def load(path: str | Path, what: str) -> Fields:
     """The mapping in a YAML file of the version that is understood; raises AutofocusError."""
     fields = load_yaml(path, what)
-    version = fields.integer("schema", minimum=1)
-    if version != SCHEMA_VERSION:
-        raise AutofocusError(
-            f"{fields.where}: schema", str(version), str(SCHEMA_VERSION), "use a file of this version, or update"
-        )
+    fields.version(SCHEMA_VERSION)
     return fields
 
 
