@@ -43,6 +43,7 @@ VERBS = {
     "annotate": Verb("saliency_server.annotate:main", "find what matters in recorded episodes"),
     "review": Verb("saliency_server.review.command:main", "look at annotated episodes in a browser and correct them"),
     "train": Verb("autofocus_training.train:main", "train a policy on annotated episodes"),
+    "plot": Verb("autofocus_training.plot:main", "draw runs' training curves, or where their policies look"),
     "export": Verb("autofocus_training.export:main", "write a policy file (TorchScript) from a checkpoint"),
     "export-lerobot": Verb("autofocus_training.lerobot:main", "write episodes and saliency maps as a LeRobot dataset"),
     "evaluate": Verb("autofocus_policy.offline:main", "compare a policy with recorded episodes, offline"),

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 FORMAT = 2
 KIND = "autofocus-checkpoint"
 STATE_KIND = "autofocus-run"
+STATE_FILE = "run.pt"  # in a run's folder, of a run that is under way or was interrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,12 @@ def load_state(path: Path, run: Run, config: Config, dataset_hash: str) -> list[
         raise AutofocusError(where, got, allowed or "the same data", fix)
     run.load(raw["run"])
     return raw["curve"]
+
+
+def read_curve(path: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """(config, curve) of a run that was interrupted. Raises AutofocusError where the file is none."""
+    raw = _read(path, f"interrupted run {path}", STATE_KIND, "go on with the run by --resume, or --restart it")
+    return raw["config"], raw["curve"]
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

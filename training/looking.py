@@ -55,7 +55,7 @@ def _one(
     network: nn.Module, normaliser: Normaliser, sample: Samples, step_limit: np.ndarray
 ) -> Iterator[tuple[str, float]]:
     frames = sample.images[0].numpy()  # (N, h, w, 3)
-    actions, attention = _answer(network, normaliser, sample.images, sample.states)
+    actions, attention = answer(network, normaliser, sample.images, sample.states)
     size = frames.shape[1:3]
     maps = attention[0].reshape(len(frames), -1, *attention.shape[-2:])
     for camera, frame in enumerate(frames):
@@ -76,16 +76,17 @@ def _one(
         covered = sample.images.repeat(len(patches), 1, 1, 1, 1)
         for row, (_, box) in enumerate(patches):
             covered[row, camera] = torch.from_numpy(looking.blank(frame, box))
-        changed, _ = _answer(network, normaliser, covered, sample.states.expand(len(patches), *sample.states.shape[1:]))
+        changed, _ = answer(network, normaliser, covered, sample.states.expand(len(patches), *sample.states.shape[1:]))
         for (name, _), chunk in zip(patches, changed, strict=True):
             yield name, looking.action_change(actions[0], chunk, step_limit)
 
 
 @torch.no_grad()
-def _answer(
+def answer(
     network: nn.Module, normaliser: Normaliser, images: Tensor, states: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Absolute actions (B, T, A) and attention (B, M, h, w) for frames uint8 and states."""
+    """Absolute actions (B, T, A), rad or m, and attention (B, M, h, w), each map sums to 1, of samples: images
+    (B, N, h, w, 3) uint8 and states as in `Samples`."""
     device = next(network.parameters()).device
     actions, log_attention = network(to_unit(images).to(device), normaliser.states(states).to(device))
     return normaliser.absolute(actions.cpu(), states).numpy(), log_attention.exp().cpu().numpy()

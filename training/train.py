@@ -1,4 +1,4 @@
-"""`autofocus train`: annotated episodes -> checkpoint.pt, policy.pt and history.json."""
+"""`autofocus train`: annotated episodes -> checkpoint.pt, policy.pt, history.json and curves.png."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import Manifest, ManifestCamera
 from autofocus_core.schema import Robot, Task, load_robot, load_task
 from autofocus_training.cache import default_folder, load_cached
-from autofocus_training.checkpoint import Checkpoint, load_state, save_checkpoint, save_state
+from autofocus_training.checkpoint import STATE_FILE, Checkpoint, load_state, save_checkpoint, save_state
 from autofocus_training.config import Config, load_config
+from autofocus_training.curves import CURVES_FILE, HISTORY_FILE, draw_curves, read_curves
 from autofocus_training.data import Dataset, load_dataset
 from autofocus_training.distributed import check_share, processes
 from autofocus_training.export import export_policy
@@ -35,7 +36,6 @@ from autofocus_training.samples import Normaliser
 from autofocus_training.selection import select_episodes
 from tqdm import tqdm
 
-STATE_FILE = "run.pt"
 HELD_OUT_POINTS = 10  # of the held-out curve
 
 
@@ -74,16 +74,18 @@ def main(argv: list[str]) -> int:
                 print(f"stopped after step {stopped.steps} of {config.steps}; the same command with --resume goes on")
             return 130
         if chief:
-            finish(checkpoint, history | {"read_s": round(read_s, 2)}, args.out)
+            names = [episode.id for episode in selection.kept]
+            finish(checkpoint, history | {"episodes": names, "read_s": round(read_s, 2)}, args.out)
     return 0
 
 
 def finish(checkpoint: Checkpoint, history: dict[str, Any], out: Path) -> None:
-    """Write checkpoint.pt, policy.pt and history.json, and say what came out."""
+    """Write checkpoint.pt, policy.pt, history.json and its picture curves.png, and say what came out."""
     save_checkpoint(checkpoint, out / "checkpoint.pt")
     difference = export_policy(checkpoint, out / "policy.pt")
-    (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+    (out / HISTORY_FILE).write_text(json.dumps(history, indent=1) + "\n")
     (out / STATE_FILE).unlink(missing_ok=True)
+    draw_curves([read_curves(out)], out / CURVES_FILE)
     config, held_out = checkpoint.config, history["held_out"]
     print(f"{out / 'policy.pt'}: {config.method}, seed {config.seed}, read in {history['read_s']:.0f} s, "
           f"trained in {history['train_s']:.0f} s, held-out loss {'none' if held_out is None else f'{held_out:.4f}'}, "
@@ -99,8 +101,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="autofocus train", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        description="Train a policy on episodes and write checkpoint.pt, policy.pt (TorchScript) and history.json. "
-        "On several GPUs: torchrun --nproc_per_node=N -m autofocus_cli.main train ...",
+        description="Train a policy on episodes and write checkpoint.pt, policy.pt (TorchScript), history.json and "
+        "curves.png. On several GPUs: torchrun --nproc_per_node=N -m autofocus_cli.main train ...",
     )  # fmt: skip
     parser.add_argument("episodes", nargs="+", type=Path, help="episodes, or folders of episodes")
     parser.add_argument("--robot", required=True, type=Path, help="robot YAML")
@@ -206,6 +208,7 @@ def run(
         "config": config.as_dict(),
         "samples": len(training),
         "held_out_samples": len(held_out),
+        "held_out_episodes": torch.unique(held_out.episodes).tolist(),  # their places among all
         "objects": list(dataset.objects),
         "left_out": dict(dataset.left_out),
         "curve": journal.curve,

@@ -6,12 +6,12 @@ import time
 
 import numpy as np
 from autofocus_core.images import encode_jpeg
+from autofocus_core.overlay import draw_overlay
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 
 from autofocus_policy.messages_node import to_time
-from autofocus_policy.overlay import draw_overlay
 from autofocus_policy.runner import Chunk
 from autofocus_policy.worker import NewestWins
 

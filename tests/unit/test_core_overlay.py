@@ -1,7 +1,7 @@
 """The picture of where the policy looks."""
 
 import numpy as np
-from autofocus_policy.overlay import COLOURS, draw_overlay
+from autofocus_core.overlay import COLOURS, draw_overlay
 
 GREY = np.full((48, 64, 3), 100, np.uint8)
 

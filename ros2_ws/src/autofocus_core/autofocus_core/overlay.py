@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -10,8 +12,10 @@ COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 
 OPACITY = 0.75
 
 
-def draw_overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) RGB: `image` darkened, each map of `attention` (K, h, w) in its own colour on top.
+def draw_overlay(
+    image: np.ndarray, attention: np.ndarray, colours: Sequence[tuple[int, int, int]] = COLOURS
+) -> np.ndarray:
+    """uint8 (H, W, 3) RGB: `image` darkened, each map of `attention` (K, h, w) in its own of the `colours` on top.
 
     Each map is scaled to its own maximum; one of zeros (a method without attention) leaves no trace.
     """
@@ -23,5 +27,5 @@ def draw_overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
             continue
         share = cv2.resize(np.asarray(found, np.float32) / peak, (width, height), interpolation=cv2.INTER_LINEAR)
         share = np.clip(share, 0.0, 1.0)[..., None] * OPACITY
-        out = out * (1.0 - share) + np.float32(COLOURS[k % len(COLOURS)]) * share
+        out = out * (1.0 - share) + np.float32(colours[k % len(colours)]) * share
     return np.clip(np.rint(out), 0, 255).astype(np.uint8)
