@@ -6,7 +6,8 @@ import core_samples as samples
 import numpy as np
 from autofocus_core import results
 from autofocus_core.bags import open_bag
-from autofocus_core.resample import MAX_AHEAD_NS, Missing, Observation, Resampler, StampCounts, observations
+from autofocus_core.resample import Missing, Observation, Resampler, observations
+from autofocus_core.stream_buffer import MAX_AHEAD_NS, StampCounts
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,7 +4,8 @@ import core_samples as samples
 import numpy as np
 import pytest
 from autofocus_core.errors import AutofocusError
-from autofocus_core.resample import Missing, Observation, Resampler, StateHistory, StreamBuffer, observations
+from autofocus_core.resample import Missing, Observation, Resampler, StateHistory, observations
+from autofocus_core.stream_buffer import StreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -30,6 +30,7 @@ def test_overrides_are_typed():
         ("method=magic", "gated"),
         ("paste_probability=1.5", "0 to 1"),
         ("learning_rate=0", "> 0"),
+        ("compile=1", r"true \| false"),
     ],
 )
 def test_a_wrong_override_says_what_is_allowed(override, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +102,12 @@ def dump(document: object) -> str:
 def load(text: str) -> Any:
     """The document of a YAML text; raises yaml.YAMLError."""
     return yaml.load(text, Loader=_LOADER)
+
+
+def compresses_messages(text: str) -> bool:
+    """Whether a metadata.yaml, maybe a damaged one, says that each message is a zstd frame (`ros2 bag record
+    --compression-mode message`)."""
+    return bool(re.search(r"^\s*compression_mode: [^\w\n]*message", text, re.MULTILINE | re.IGNORECASE))
 
 
 # libyaml is six times as fast, which counts where a file follows another in the middle of a recording.

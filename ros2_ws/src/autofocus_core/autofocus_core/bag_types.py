@@ -12,6 +12,9 @@ from rosbags.typesys.store import Typestore
 
 from autofocus_core import messages as standard
 
+#: Encodings of message definitions, as bags name them.
+FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
+
 
 def store_of(connections: Iterable[Connection], distro: str) -> Typestore:
     """Types from the definitions in the bag; the distribution's own for those that it does not bring.

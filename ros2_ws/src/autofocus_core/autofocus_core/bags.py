@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import struct
-import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
 
-import yaml
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2 import Reader
 from rosbags.serde import SerdeError
 from rosbags.typesys import TypesysError
 
 from autofocus_core import messages as standard
+from autofocus_core.bag_damage import READ_ERRORS, DamagedBagError, damaged
 from autofocus_core.bag_message import BagMessage, Kept
 from autofocus_core.bag_metadata import load, qos_profile
 from autofocus_core.bag_storage import STORAGE_SUFFIXES, storage_files
@@ -27,11 +25,6 @@ from autofocus_core.files_reader import FilesReader
 from autofocus_core.mcap_summary import check_summary
 from autofocus_core.recovered_reader import RecoveredReader
 from autofocus_core.recovered_sqlite import RecoveredSqlite
-
-if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdError
-else:
-    from backports.zstd import ZstdError
 
 __all__ = [
     "STORAGE_SUFFIXES",
@@ -45,25 +38,7 @@ __all__ = [
 ]
 
 _METADATA = "metadata.yaml"
-# What the readers of rosbags let through from damaged files, beside their own error.
-_DAMAGE = (
-    ReaderError,
-    TypesysError,
-    OSError,
-    struct.error,
-    zlib.error,
-    ZstdError,
-    ValueError,
-    TypeError,
-    EOFError,
-    KeyError,
-    MemoryError,
-    yaml.YAMLError,
-)
-
-
-class DamagedBagError(AutofocusError):
-    """A bag that is not whole: with allow_truncated=True it gives what is."""
+_SERIALIZE_SLACK = 8
 
 
 class Bag:
@@ -107,7 +82,7 @@ class Bag:
         try:
             self._store = store_of(reader.connections, self.ros_distro)
         except (TypesysError, KeyError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
 
     @property
     def message_count(self) -> int:
@@ -138,8 +113,8 @@ class Bag:
                     beside, self._kept = set(), None
                 if message.topic in wanted:
                     yield message
-        except _READ_ERRORS as error:
-            raise _damaged(self.path, error) from error
+        except READ_ERRORS as error:
+            raise damaged(self.path, error) from error
         if beside:
             kept.complete = True
 
@@ -250,8 +225,8 @@ def open_bag(path: str | Path, *, allow_truncated: bool = False) -> Bag:
         )
     try:
         return Bag(path, _whole_reader(path))
-    except _READ_ERRORS as error:
-        raise _damaged(path, error) from error
+    except READ_ERRORS as error:
+        raise damaged(path, error) from error
 
 
 def _open_damaged(path: Path, files: list[Path], complete: bool) -> Bag:
@@ -262,7 +237,7 @@ def _open_damaged(path: Path, files: list[Path], complete: bool) -> Bag:
         return Bag(path, recovered)
     try:
         reader = _whole_reader(path)
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         return Bag(path, recovered, [str(error)])
     if not recovered.chunked:
         reader.close()
@@ -279,7 +254,7 @@ def _open_damaged_sqlite(path: Path, files: list[Path], complete: bool) -> Bag:
         try:
             document = load((path / _METADATA).read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
             expected, distro = int(document["message_count"]), str(document.get("ros_distro") or "")
-        except _READ_ERRORS as error:
+        except READ_ERRORS as error:
             losses.append(f"{_METADATA}: {error}")
     recovered = RecoveredSqlite([file for file in files if file.stat().st_size], expected, distro)
     if losses or recovered.losses:
@@ -287,12 +262,12 @@ def _open_damaged_sqlite(path: Path, files: list[Path], complete: bool) -> Bag:
     recovered.close()
     try:
         return Bag(path, _whole_reader(path))
-    except _READ_ERRORS as error:
-        raise _damaged(path, error) from error
+    except READ_ERRORS as error:
+        raise damaged(path, error) from error
 
 
 def _whole_reader(path: Path) -> Reader | FilesReader:
-    """Raises one of _READ_ERRORS for a bag that is not whole, as far as a look at its ends can tell."""
+    """Raises one of READ_ERRORS for a bag that is not whole, as far as a look at its ends can tell."""
     if path.is_file():
         if path.suffix == ".mcap":
             return FilesReader([path], "")
@@ -312,22 +287,3 @@ def _whole_reader(path: Path) -> Reader | FilesReader:
     distro = reader.ros_distro or ""
     reader.close()
     return FilesReader(files, distro)
-
-
-def _damaged(path: Path, error: BaseException) -> DamagedBagError:
-    return DamagedBagError(
-        f"bag {path}",
-        f"truncated or damaged: {error}",
-        "a complete rosbag2 recording",
-        "read what is whole of it with allow_truncated=True (flagged lossy), or record it again",
-    )
-
-
-def _read_errors() -> tuple[type[BaseException], ...]:
-    import apsw  # the SQLite binding that rosbags brings
-
-    return (*_DAMAGE, apsw.Error)
-
-
-_SERIALIZE_SLACK = 8
-_READ_ERRORS = _read_errors()

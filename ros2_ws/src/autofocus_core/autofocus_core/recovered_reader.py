@@ -17,6 +17,8 @@ from typing import NamedTuple, TypeVar
 
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 
+from autofocus_core.bag_metadata import compresses_messages
+from autofocus_core.bag_types import FORMATS
 from autofocus_core.chunk_reader import read_at
 from autofocus_core.errors import AutofocusError
 from autofocus_core.mcap_parse import DamagedError, messages, plain_bytes
@@ -26,7 +28,6 @@ _T = TypeVar("_T")
 #: Receive stamp, number of the block, offset in it (so that no two compare equal), topic, publish stamp, bytes.
 _Entry = tuple[int, int, int, _T, int, bytes]
 _NEVER_NS = 1 << 64
-_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class RecoveredReader:
             id=number,
             topic=topic.name,
             msgtype=topic.type,
-            msgdef=MessageDefinition(_FORMATS.get(topic.msgdef_encoding, MessageDefinitionFormat.NONE), topic.msgdef),
+            msgdef=MessageDefinition(FORMATS.get(topic.msgdef_encoding, MessageDefinitionFormat.NONE), topic.msgdef),
             digest=topic.type_hash,
             msgcount=self.counts.get(topic, 0),
             ext=ConnectionExtRosbag2("cdr", []),
@@ -216,14 +217,11 @@ def _missing_numbers(files: Sequence[Path]) -> list[str]:
 
 
 def _messages_are_compressed(scans: list[Scan]) -> bool:
-    """Whether each message is a zstd frame (`ros2 bag record --compression-mode message`)."""
     texts = [found.metadata for found in scans]
     for folder in {found.path.parent for found in scans}:
         with contextlib.suppress(OSError):
             texts.append((folder / "metadata.yaml").read_text(errors="replace"))
-    return any(
-        re.search(r"^\s*compression_mode: [^\w\n]*message", text, re.MULTILINE | re.IGNORECASE) for text in texts
-    )
+    return any(map(compresses_messages, texts))
 
 
 def _distro(scans: list[Scan]) -> str:

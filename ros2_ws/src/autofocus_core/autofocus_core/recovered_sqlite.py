@@ -6,7 +6,6 @@ sense is found, a flipped bit within a message is not.
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -16,10 +15,11 @@ import apsw
 import numpy as np
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 
+from autofocus_core.bag_metadata import compresses_messages
+from autofocus_core.bag_types import FORMATS
 from autofocus_core.errors import AutofocusError
 from autofocus_core.mcap_parse import DamagedError, plain_bytes
 
-_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 _LEAST_ROW_BYTES = 24
 _HOPELESS_ROWS = 20_000  # one after the other: behind them nothing comes
 _NAMED = 3  # stretches of lost rows that are named one by one
@@ -135,7 +135,7 @@ class _File:
             for kind, encoding, text in self._database.execute(
                 "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
             ):
-                definitions[kind] = MessageDefinition(_FORMATS.get(encoding, MessageDefinitionFormat.NONE), text)
+                definitions[kind] = MessageDefinition(FORMATS.get(encoding, MessageDefinitionFormat.NONE), text)
         except apsw.Error:
             pass  # bags of before Iron have none, and a damaged one has at least the standard types
         nothing = MessageDefinition(MessageDefinitionFormat.NONE, "")
@@ -209,4 +209,4 @@ def _messages_are_compressed(folder: Path) -> bool:
         text = (folder / "metadata.yaml").read_text(errors="replace")
     except OSError:
         return False
-    return bool(re.search(r"^\s*compression_mode: [^\w\n]*message", text, re.MULTILINE | re.IGNORECASE))
+    return compresses_messages(text)
