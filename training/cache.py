@@ -23,13 +23,10 @@ from typing import Any
 import autofocus_core
 import numpy as np
 import torch
-from autofocus_core.bags import storage_files
 from autofocus_core.crc import crc32
 from autofocus_core.episode import Episode
 from autofocus_core.errors import AutofocusError
 from autofocus_core.files import write_atomic
-from autofocus_core.names import ANNOTATION_SIDECAR
-from autofocus_core.review import review_path
 from autofocus_core.schema import Robot, Task
 from autofocus_training.config import Config
 from autofocus_training.data import (
@@ -42,11 +39,15 @@ from autofocus_training.data import (
     read_annotations,
 )
 from autofocus_training.samples import Samples, StoredImages
+from autofocus_training.sources import Source, as_sources
 
 FORMAT = 1
 KEPT = 8  # entries of one folder: the one used longest ago goes first
 BLOCK = 1 << 24
-READERS = ("cache.py", "data.py", "images.py", "reading.py", "samples.py")
+READERS = (
+    "cache.py", "data.py", "images.py", "lerobot_dataset.py", "lerobot_episode.py", "lerobot_pictures.py", "reading.py",
+    "samples.py", "sources.py",
+)  # fmt: skip
 
 
 def default_folder(paths: Sequence[Path]) -> Path:
@@ -57,7 +58,7 @@ def default_folder(paths: Sequence[Path]) -> Path:
 
 
 def load_cached(
-    folder: Path, episodes: Sequence[Episode], robot: Robot, task: Task, config: Config,
+    folder: Path, episodes: Sequence[Episode | Source], robot: Robot, task: Task, config: Config,
     on_episode: Callable[[], object] = lambda: None, workers: int = 0, say: Callable[[str], object] = print,
 ) -> Dataset:  # fmt: skip
     """As `load_dataset`, from the cache in `folder` where it has it, else read and put there. The images stay on disk.
@@ -65,6 +66,7 @@ def load_cached(
     Several processes may do so at once: one reads, the others wait for it. A damaged entry is made anew. Where nothing
     can be written, everything is kept in memory, and `say` hears why.
     """
+    episodes = as_sources(episodes)
     try:
         (folder / "seen").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -203,16 +205,10 @@ def _prune(folder: Path, keep: str) -> None:
             seen.unlink()
 
 
-def _state_of_files(episodes: Sequence[Episode], robot: Robot, task: Task, config: Config) -> str:
+def _state_of_files(episodes: Sequence[Source], robot: Robot, task: Task, config: Config) -> str:
     """Hash of everything that the data depend on, with the recordings by their names, sizes and times of change."""
     parts: list[Any] = [robot.hash(), data_settings(task, config), needs_annotation(config), _code()]
-    for episode in episodes:
-        for file in storage_files(episode.path):
-            stat = file.stat()
-            parts.append((str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino))
-        for file in (episode.annotation_path / ANNOTATION_SIDECAR, review_path(episode.path)):
-            parts.append(hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None)
-        parts.append(None if episode.trim is None else (episode.trim.start_ns, episode.trim.end_ns))
+    parts += [episode.fingerprint() for episode in episodes]
     return _hash(*parts)
 
 

@@ -1,4 +1,4 @@
-"""From recorded episodes and their annotations to a data set: which objects, which samples, and its hash."""
+"""From episodes and their annotations to a data set: which objects, which samples, and its hash."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import torch
 from autofocus_core.annotation import Annotation
 from autofocus_core.episode import Episode
 from autofocus_core.errors import AutofocusError
-from autofocus_core.review import read_reviewed
 from autofocus_core.schema import Robot, Task
 from autofocus_training.config import Config
 from autofocus_training.names import NEEDS_MAPS
 from autofocus_training.processes import without_opencv_threads
-from autofocus_training.reading import Part, action_chunks, read_part
+from autofocus_training.reading import Part, action_chunks
 from autofocus_training.samples import Samples, StoredImages
+from autofocus_training.sources import Source, as_sources
 from torch import Tensor
 
 __all__ = ["Dataset", "action_chunks", "assemble", "load_dataset", "needs_annotation", "read_annotations"]
@@ -70,7 +70,7 @@ class InMemory:
 
 
 def load_dataset(
-    episodes: Sequence[Episode], robot: Robot, task: Task, config: Config,
+    episodes: Sequence[Episode | Source], robot: Robot, task: Task, config: Config,
     on_episode: Callable[[], object] = lambda: None, workers: int = 0,
 ) -> Dataset:  # fmt: skip
     """Read all `episodes` into memory, in `workers` processes (0: in this one).
@@ -79,8 +79,9 @@ def load_dataset(
     Raises AutofocusError for a missing annotation, a corrupt frame (naming bag, topic and stamp), a stream that is not
     in the bag, cameras of several sizes, a configured object that is not annotated, or where no sample comes out.
     """
-    annotations = read_annotations(episodes, config)
-    return assemble(episodes, annotations, robot, task, config, InMemory(), on_episode, workers)
+    sources = as_sources(episodes)
+    annotations = read_annotations(sources, config)
+    return assemble(sources, annotations, robot, task, config, InMemory(), on_episode, workers)
 
 
 def needs_annotation(config: Config) -> bool:
@@ -88,14 +89,14 @@ def needs_annotation(config: Config) -> bool:
     return config.method in NEEDS_MAPS or config.paste_shapes > 0 or config.background_swap > 0
 
 
-def read_annotations(episodes: Sequence[Episode], config: Config) -> list[Annotation | None]:
+def read_annotations(episodes: Sequence[Source], config: Config) -> list[Annotation | None]:
     """The annotation of each episode after review; None where there is none and none is needed."""
     needed = needs_annotation(config)
-    return [read_reviewed(e.path) if needed or e.annotation_path.is_dir() else None for e in episodes]
+    return [episode.annotation(needed) for episode in episodes]
 
 
 def assemble(
-    episodes: Sequence[Episode], annotations: Sequence[Annotation | None], robot: Robot, task: Task, config: Config,
+    episodes: Sequence[Source], annotations: Sequence[Annotation | None], robot: Robot, task: Task, config: Config,
     sink: ImageSink, on_episode: Callable[[], object] = lambda: None, workers: int = 0,
 ) -> Dataset:  # fmt: skip
     """As `load_dataset`, with the images wherever `sink` keeps them: never more than a few episodes' in memory."""
@@ -149,15 +150,13 @@ def object_names(annotations: Sequence[Annotation | None], task: Task, config: C
 
 
 def data_hash(
-    episodes: Sequence[Episode], annotations: Sequence[Annotation | None], robot: Robot, task: Task, config: Config
+    episodes: Sequence[Source], annotations: Sequence[Annotation | None], robot: Robot, task: Task, config: Config
 ) -> str:
     """Hex SHA-256 of everything that decides what the samples are, but the code."""
     digest = hashlib.sha256()
     digest.update(f"{robot.hash()} {data_settings(task, config)}".encode())
     for episode, annotation in zip(episodes, annotations, strict=True):
         digest.update(episode.content_hash().encode())
-        if episode.trim is not None:
-            digest.update(f"trim {episode.trim.start_ns} {episode.trim.end_ns}".encode())
         for camera in annotation.cameras if annotation is not None else ():
             digest.update(camera.camera.encode() + camera.valid.tobytes() + camera.stamps_ns.tobytes())
             for track in camera.objects:
@@ -173,7 +172,7 @@ def data_settings(task: Task, config: Config) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-Job = tuple[Episode, Annotation | None, Robot, Task, tuple[str, ...], Config]
+Job = tuple[Source, Annotation | None, Robot, Task, tuple[str, ...], Config]
 
 
 def _parts(jobs: Sequence[Job], workers: int) -> Iterator[Part]:
@@ -210,8 +209,7 @@ def _result(future: Future[Part]) -> Part:
 def _read(job: Job) -> Part:
     episode, annotation, robot, task, objects, config = job
     try:
-        with episode.open() as bag:
-            return read_part(bag, robot, task, annotation, objects, config, episode.trim)
+        return episode.read(robot, task, annotation, objects, config)
     except AutofocusError as error:
         # As it goes to another process: a class of its own need not survive the journey.
         raise AutofocusError(error.where, error.got, error.allowed, error.fix) from error

@@ -1,10 +1,10 @@
-"""One recorded episode -> aligned samples. Nothing is skipped in silence: an unreadable frame is an error, and every
+"""One episode -> aligned samples. Nothing is skipped in silence: an unreadable frame is an error, and every
 frame that cannot be a sample is counted under its reason."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from autofocus_core.annotation import Annotation
 from autofocus_core.bags import Bag
 from autofocus_core.episode_meta import Trim
 from autofocus_core.joints import read_joints
-from autofocus_core.resample import NS_PER_MS, NS_PER_S, Missing, StateHistory, StreamBuffer, observations
+from autofocus_core.resample import NS_PER_MS, NS_PER_S, Missing, Observation, StateHistory, StreamBuffer, observations
 from autofocus_core.schema import Robot, Task
 from autofocus_training.config import Config
 from autofocus_training.images import resize_frames
@@ -48,13 +48,22 @@ def read_part(
     stamps_ns, actions = read_joints(bag, robot.action.topic, robot)
     if trim is not None:  # what came after the end is no label either: the episode is as if it had stopped there
         stamps_ns, actions = stamps_ns[stamps_ns <= trim.end_ns], actions[stamps_ns <= trim.end_ns]
-    lookup = _BoxLookup(annotation, task.cameras, objects, config.image_size, config.saliency_window)
+    seen = observations(bag, robot, task.cameras, history=StateHistory(config.state_history, config.dt_s))
     max_gap_ns = round(robot.action.timeout_ms * NS_PER_MS)
-    history = StateHistory(config.state_history, config.dt_s)
+    return collect(seen, stamps_ns, actions, max_gap_ns, task, annotation, objects, config, trim)
+
+
+def collect(
+    seen: Iterable[Observation | Missing], stamps_ns: np.ndarray, actions: np.ndarray, max_gap_ns: int, task: Task,
+    annotation: Annotation | None, objects: tuple[str, ...], config: Config, trim: Trim | None = None,
+) -> Part:  # fmt: skip
+    """The samples of what was `seen`, with labels from the `actions` (n, A) at `stamps_ns` (n,), which are linear
+    between two that are no more than max_gap_ns apart; boxes are those of `objects`, in that order."""
+    lookup = _BoxLookup(annotation, task.cameras, objects, config.image_size, config.saliency_window)
     left_out: Counter[str] = Counter()
     rows: list[tuple[np.ndarray, ...]] = []
     probe = None
-    for number, observation in enumerate(observations(bag, robot, task.cameras, history=history)):
+    for number, observation in enumerate(seen):
         if number % config.anchor_stride:
             continue
         if trim is not None and not trim.start_ns <= observation.stamp_ns <= trim.end_ns:

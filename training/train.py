@@ -20,6 +20,7 @@ import torch
 from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import Manifest, ManifestCamera
 from autofocus_core.schema import Robot, Task, load_robot, load_task
+from autofocus_training import lerobot_dataset
 from autofocus_training.cache import default_folder, load_cached
 from autofocus_training.checkpoint import STATE_FILE, Checkpoint, load_state, save_checkpoint, save_state
 from autofocus_training.config import Config, load_config
@@ -47,7 +48,10 @@ def main(argv: list[str]) -> int:
     robot, task = load_robot(args.robot), load_task(args.task)
     with processes(args.device) as (share, device):
         chief = share.rank == 0
-        selection = select_episodes(args.episodes, robot, args.include_bad)
+        if args.lerobot is not None:
+            selection = lerobot_dataset.chosen(args, robot, task)
+        else:
+            selection = select_episodes(args.episodes, robot, args.include_bad)
         if chief:
             print(*selection.lines(), sep="\n", end="\n" if selection.lines() else "")
         started = time.monotonic()
@@ -56,7 +60,7 @@ def main(argv: list[str]) -> int:
             if args.no_cache:
                 dataset = load_dataset(selection.kept, robot, task, config, bar.update, args.workers)
             else:
-                folder = args.cache or default_folder(args.episodes)
+                folder = args.cache or default_folder(args.episodes or [args.lerobot])
                 dataset = load_cached(folder, selection.kept, robot, task, config, bar.update, args.workers, bar.write)
         read_s = time.monotonic() - started
         if chief:
@@ -104,7 +108,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         description="Train a policy on episodes and write checkpoint.pt, policy.pt (TorchScript), history.json and "
         "curves.png. On several GPUs: torchrun --nproc_per_node=N -m autofocus_cli.main train ...",
     )  # fmt: skip
-    parser.add_argument("episodes", nargs="+", type=Path, help="episodes, or folders of episodes")
+    parser.add_argument("episodes", nargs="*", type=Path, help="episodes, or folders of episodes")
+    lerobot_dataset.add_arguments(parser)
     parser.add_argument("--robot", required=True, type=Path, help="robot YAML")
     parser.add_argument("--task", required=True, type=Path, help="task YAML")
     parser.add_argument("--config", default="demo", help="name in training/configs, or a YAML file")
@@ -126,7 +131,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--save-every-s", type=float, default=60.0, help="how much of a killed run may be lost, s")
     parser.add_argument("--tensorboard", action="store_true", help="curves for TensorBoard in OUT/tensorboard")
     parser.add_argument("--progress-json", action="store_true", help="a JSON line every 20 steps, for programs")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if bool(args.episodes) == (args.lerobot is not None):
+        parser.error("give episodes, or --lerobot DIR (and not both)")
+    return args
 
 
 def default_workers() -> int:
