@@ -40,13 +40,17 @@ class RobotEnd:
         self.guard: dict[str, str] = {}
         self.node = rclpy.create_node("robot")
         create = self.node.create_subscription
-        create(JointTrajectory, GUARD_REQUEST_TOPIC, lambda m: self.requests.append(arrival(m)), 10)
+        create(JointTrajectory, GUARD_REQUEST_TOPIC, self._on_request, 10)
         create(JointState, self.robot.command.topic, self._on_command, 50)
         create(DiagnosticArray, "/policy/status", lambda m: self.policy.update(values(m)), 10)
         create(DiagnosticArray, GUARD_STATUS_TOPIC, lambda m: self.guard.update(values(m)), 10)
         self._states = self.node.create_publisher(JointState, self.robot.state.topic, 10)
         self._arm = self.node.create_client(Trigger, "/command_guard/arm")
         self.node.create_timer(1.0 / self.robot.state.rate_hz, self._publish)
+
+    def _on_request(self, msg: JointTrajectory) -> None:
+        if msg.points:  # without any it asks to hold, and answers no observation
+            self.requests.append(arrival(msg))
 
     def _on_command(self, msg: JointState) -> None:
         self.commands.append(arrival(msg))

@@ -13,8 +13,8 @@ TARGET = f"<= {HOLD_MS:g} (100 ms + T)"
 
 
 def test_f16_the_arm_holds_when_the_camera_stops_or_freezes(ros_node, spawn, tmp_path, wait_until):
-    """With the real guard. The policy's last request is what it answers for; how long the arm goes on after that is the
-    guard's `command_timeout_ms` in the robot YAML, and is written down, too."""
+    """With the real guard, at the robot's end. The policy used to publish nothing more, and the arm went on until the
+    guard's command timeout of 250 ms: at rest after 262 ms (stops) and 296 ms (freezes). Now it asks to hold."""
     from std_srvs.srv import Trigger
 
     cell = FakeCell(ros_node, follow=True)
@@ -37,6 +37,7 @@ def test_f16_the_arm_holds_when_the_camera_stops_or_freezes(ros_node, spawn, tmp
 
     for fault, words in (("stops", "image_raw came"), ("freezes", "frozen: image on")):
         wait_until(moving, 60, "an arm that moves")
+        holds = len(cell.holds)
         if fault == "stops":
             cell.image_on = False
             struck_s = cell.frame_s  # of the last picture
@@ -46,18 +47,16 @@ def test_f16_the_arm_holds_when_the_camera_stops_or_freezes(ros_node, spawn, tmp
         wait_until(lambda w=words: w in cell.last_status()[0], 10, f"a hold that says {words}")
         count = len(cell.requests)
         wait_until(lambda: np.array_equal(cell.commands[-1][1], cell.commands[-20][1]), 10, "an arm at rest")
-        assert len(cell.requests) == count
+        assert len(cell.requests) == count and holds < len(cell.holds) < holds + 5, "asked when the hold began"
         rows = [(t, q) for t, q in cell.commands if t > struck_s]
         last_motion_s = max((t for (t, q), (_, before) in zip(rows[1:], rows[:-1], strict=True)
                              if not np.array_equal(q, before)), default=struck_s)
         request_ms, rest_ms = (cell.requests[-1][0] - struck_s) * 1e3, (last_motion_s - struck_s) * 1e3
         results.record("faults", f"F16 camera {fault}: last request", round(request_ms, 1), "ms", TARGET,
                        request_ms <= HOLD_MS, COMMAND)
-        until = ROBOT.command_timeout_ms + HOLD_MS
-        results.record("faults", f"F16 camera {fault}: command at rest (guard's command timeout "
-                       f"{ROBOT.command_timeout_ms:g} ms)", round(rest_ms, 1), "ms", f"<= {until:g}", rest_ms <= until,
-                       COMMAND)
-        assert request_ms < 5 * HOLD_MS and rest_ms < 5 * until
+        results.record("faults", f"F16 camera {fault}: command at rest", round(rest_ms, 1), "ms", TARGET,
+                       rest_ms <= HOLD_MS, COMMAND)
+        assert request_ms < 5 * HOLD_MS and rest_ms < 5 * HOLD_MS
         cell.image_on, cell.frozen = True, False
     output = node.output_path.read_text()
     assert output.index("is the camera frozen?") < output.index("holding: frozen"), "it warns, then holds"

@@ -72,9 +72,12 @@ def test_node_runner_and_bag_agree(ros_node, spawn, tmp_path, wait_until):
     from trajectory_msgs.msg import JointTrajectory
 
     policy, requests = files.write_policy(tmp_path / "policy.pt"), {}
-    ros_node.create_subscription(
-        JointTrajectory, "/command_guard/request",
-        lambda m: requests.__setitem__(nanoseconds(m.header.stamp), np.array([p.positions for p in m.points])), 50)
+
+    def keep(m):
+        if m.points:  # without any it asks to hold
+            requests[nanoseconds(m.header.stamp)] = np.array([p.positions for p in m.points])
+
+    ros_node.create_subscription(JointTrajectory, "/command_guard/request", keep, 50)
     recorder = Recorder(ros_node)
     spawn(["python", "-m", "autofocus_policy.node", "--ros-args", "-p", f"robot:={files.SIM_ROBOT_YAML}",
            "-p", f"policy:={policy}", "-p", "autostart:=true"])

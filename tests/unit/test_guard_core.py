@@ -1,4 +1,4 @@
-"""The guard's state machine, in simulated time: arming, following, watchdogs, stops. See test_guard_requests.py, too."""
+"""The guard's state machine in simulated time: arming, following, watchdogs, stops. See test_guard_requests.py, too."""
 
 from __future__ import annotations
 

@@ -14,9 +14,20 @@ from autofocus_core.episode_meta import Trim
 from autofocus_core.errors import AutofocusError
 from autofocus_core.manifest import ManifestCamera
 from autofocus_policy.evaluation import short_names
+from autofocus_policy.lockstep import trace
 from autofocus_policy.offline import evaluate_episode, interpolate, main, split_paths
 from autofocus_policy.runner import PolicyRunner
 from evaluation_bags import MS, ROBOT, T0, annotate, write_bag
+
+
+class FailsLater(torch.nn.Module):
+    """Fine at first, NaN once the waist is beyond 0.2 rad: a second into the bag."""
+
+    def forward(self, images: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        out = state[:, None].expand(-1, 8, -1).clone()
+        if bool(state[0, 0] > 0.2):
+            out[:, 3, 2] = float("nan")
+        return out, torch.zeros(1, 1, 4, 4)
 
 
 class Stays(torch.nn.Module):
@@ -141,6 +152,45 @@ def test_several_policies_in_one_report_that_needs_nothing_else(tmp_path):
         assert word not in page.replace("http://www.w3.org/2000/svg", ""), word
     assert page.count("<svg") >= 10 and page.count("data:image/jpeg;base64,") >= 4 and names[0] in page
     assert "prefers-color-scheme: dark" in page and not (tmp_path / "p.evaluation.html").exists()
+
+
+def test_a_policy_that_answers_nan_is_a_column_and_the_others_go_on(tmp_path, capsys):
+    """One NaN in one policy ended the whole comparison, after minutes, without a figure of the others."""
+    bags = [write_bag(tmp_path / name) for name in ("a", "b")]
+    annotate(bags[0])
+    (tmp_path / "x").mkdir()
+    bad = files.write_policy(tmp_path / "x/bad.pt", FailsLater())
+    code, summary = evaluate(tmp_path, bad, *bags)
+    good, failed = summary["policies"]
+    assert code == 1 and good["relative_error"] < 1e-4 and len(good["episodes"]) == 2 and "failed" not in good
+    assert failed["failed"].startswith("actions with 1 values not finite, 1.") and failed["failed"].endswith("s into a")
+    out = capsys.readouterr().out
+    assert "bad: failed: actions with 1 values not finite" in out
+    page = (tmp_path / "p.evaluation.html").read_text()
+    assert "It failed: actions with 1 values not finite" in page and "it follows the operator" in page
+    with pytest.raises(AutofocusError, match="s into a"):  # nothing is left to report on
+        evaluate(tmp_path, *bags, policy=bad)
+
+
+@pytest.mark.parametrize(("late_ms", "words"), [(-200, "ahead of"), (300, "30 images recorded long after")])
+def test_f25_stamps_that_the_running_node_refuses_are_refused_here_too(late_ms, words, tmp_path):
+    """lockstep gave the intake each header stamp as the time of receipt: a camera whose clock is ahead was refused on
+    the robot, and its recording evaluated as if nothing were wrong. Also one whose images come too late."""
+    bag = write_bag(tmp_path / "bag", seconds=1.0, camera_late_ms=late_ms)
+    with pytest.raises(AutofocusError) as e:
+        evaluate(tmp_path, bag)
+    assert words in str(e.value)
+    assert evaluate(tmp_path, write_bag(tmp_path / "in_time", seconds=1.0, camera_late_ms=40))[0] == 0
+
+
+def test_a_replay_that_begins_later_is_compared_from_there_on(tmp_path):
+    """Which images are taken follows from the first one: with start_offset_s all of them were others than lockstep's,
+    and the report said that the live route had missed every observation."""
+    runner = PolicyRunner(files.write_policy(tmp_path / "p.pt"), ROBOT)
+    episode = Episode(write_bag(tmp_path / "bag"), None)
+    whole, later = (trace(episode, runner, ROBOT, offset_s=offset_s).stamps_ns for offset_s in (0.0, 0.55))
+    assert later[0] >= T0 + 550 * MS and len(later) in (24, 25)
+    assert not set(later) & set(whole), "another grid"
 
 
 def test_a_rollout_follows_the_policys_own_answers(tmp_path):

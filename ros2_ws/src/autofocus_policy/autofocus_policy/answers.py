@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,23 +43,36 @@ class AnswerLog:
         self._writer.abort()
 
 
-def read_answers(folder: Path, robot: Robot) -> tuple[dict[int, np.ndarray], np.ndarray]:
-    """{stamp of the observation: positions (H, A)} and latencies (N,), ms. AutofocusError where there is none."""
-    answers: dict[int, np.ndarray] = {}
-    latency_ms = []
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """positions: {stamp of the observation: (H, A)}, at least one; latency_ms (N,): from stamp to request; holds: how
+    often the node asked to hold, with a request without points."""
+
+    positions: dict[int, np.ndarray]
+    latency_ms: np.ndarray
+    holds: int
+
+
+def read_answers(folder: Path, robot: Robot) -> Answers:
+    """What a node answered; raises AutofocusError where there is no answer in the folder."""
+    positions: dict[int, np.ndarray] = {}
+    latency_ms, holds = [], 0
     with open_bag(folder) as bag:
         topic = _topic(bag)
         for message, msg in bag.decoded([topic]):
             if tuple(msg.joint_names) != robot.joint_names:
                 raise AutofocusError(f"{folder}: {topic}", f"joints {list(msg.joint_names)}",
                                      str(list(robot.joint_names)), "give the robot YAML that was replayed with")
+            if not msg.points:
+                holds += 1
+                continue
             stamp = stamp_ns(msg.header)
-            answers[stamp] = np.array([p.positions for p in msg.points])
+            positions[stamp] = np.array([p.positions for p in msg.points])
             latency_ms.append((message.receive_ns - stamp) / 1e6)
-    if not answers:
+    if not positions:
         raise AutofocusError(f"replay in {folder}", "no answer of the policy", "at least one",
                              "look at the policy node's output: why did it hold?")
-    return answers, np.array(latency_ms)
+    return Answers(positions, np.array(latency_ms), holds)
 
 
 def _topic(bag: Bag) -> str:

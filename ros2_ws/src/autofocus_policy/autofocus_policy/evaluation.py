@@ -16,7 +16,7 @@ from autofocus_policy import figures
 from autofocus_policy.ensemble import Blending
 from autofocus_policy.lockstep import ROLLOUT_S, Trace, trace
 from autofocus_policy.looks import Examiner, Looks
-from autofocus_policy.runner import PolicyRunner
+from autofocus_policy.runner import AnswerError, PolicyRunner
 
 #: Frames of each episode that are covered piece by piece: about 80 forward passes each.
 FRAMES = 4
@@ -24,7 +24,8 @@ FRAMES = 4
 
 @dataclass(slots=True)
 class Evaluation:
-    """One policy on all episodes, by their paths. name: short, unlike the others'; summary: see docs/evaluation.md."""
+    """One policy on all episodes, by their paths. name: short, unlike the others'; summary: see docs/evaluation.md.
+    failed: why it gave no usable answer, and when; such a policy has no traces."""
 
     name: str
     path: Path
@@ -32,6 +33,7 @@ class Evaluation:
     traces: dict[str, Trace] = field(default_factory=dict)
     looks: dict[str, Looks] = field(default_factory=dict)
     summary: dict = field(default_factory=dict)
+    failed: str | None = None
 
     def summarise(self, robot: Robot) -> dict:
         """Fill and return `summary`."""
@@ -44,12 +46,21 @@ class Evaluation:
                         "without": {name: reasons for name, reasons in without.items() if reasons}}
         return self.summary
 
+    def fail(self, reason: str) -> None:
+        """It gave no usable answer: nothing that was measured before stands for it."""
+        self.failed = reason
+        self.traces.clear()
+        self.looks.clear()
+        self.summary = {"name": self.name, "policy": str(self.path), "method": self.runner.manifest.method,
+                        "failed": reason, "without": {}}
+
 
 def evaluate(policies: Sequence[Path], episodes: Sequence[Episode], robot: Robot, *, threads: int = 1,
              blending: Blending | None = None, rollout_s: float = ROLLOUT_S, frames: int = FRAMES,
              quiet: bool = False) -> list[Evaluation]:
     """Every policy on every episode. Raises AutofocusError for what does not fit; before anything has run where it can.
 
+    A policy that gives no usable answer (NaN, an error) has failed, and the others go on; AnswerError where all have.
     `frames`: how many frames of an episode are covered piece by piece; 0 leaves that out.
     """
     found = [Evaluation(name, path, PolicyRunner(path, robot, threads))
@@ -58,13 +69,19 @@ def evaluate(policies: Sequence[Path], episodes: Sequence[Episode], robot: Robot
     with tqdm(total=len(found) * len(episodes), unit="episode", disable=True if quiet else None) as bar:
         for each in found:
             bar.set_description(each.name)
-            for episode in episodes:
-                examiner = Examiner(episode, each.runner, robot, frames)
-                each.traces[str(episode.path)] = trace(episode, each.runner, robot, blending=blending,
-                                                       rollout_s=rollout_s, looker=examiner)
-                each.looks[str(episode.path)] = examiner.looks()
-                bar.update()
-            each.summarise(robot)
+            try:
+                for episode in episodes:
+                    examiner = Examiner(episode, each.runner, robot, frames)
+                    each.traces[str(episode.path)] = trace(episode, each.runner, robot, blending=blending,
+                                                           rollout_s=rollout_s, looker=examiner)
+                    each.looks[str(episode.path)] = examiner.looks()
+                    bar.update()
+                each.summarise(robot)
+            except AnswerError as e:
+                bar.update(len(episodes) - len(each.looks))
+                each.fail(e.got)
+                if all(other.failed for other in found):
+                    raise
     return found
 
 
@@ -117,8 +134,9 @@ def overview(found: Sequence[Evaluation]) -> str:
     for label, unit, value in ROWS:
         cells = [value(each.summary) for each in found]
         if any(cell is not None for cell in cells):
-            rows.append((label, *("-" if cell is None else f"{cell * (100 if unit == '%' else 1):.3g} {unit}".strip()
-                                  for cell in cells)))
+            shown = ["-" if cell is None else f"{cell * (100 if unit == '%' else 1):.3g} {unit}".strip()
+                     for cell in cells]
+            rows.append((label, *("failed" if each.failed else cell for each, cell in zip(found, shown, strict=True))))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}"
                                for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows)

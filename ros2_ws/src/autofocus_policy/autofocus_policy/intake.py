@@ -19,6 +19,10 @@ from autofocus_policy.frozen import FrozenImage, FrozenRule
 
 #: A header stamp may be ahead of its receipt by this much: of clocks in step, and of a /clock that ticks at 100 Hz.
 MAX_AHEAD_S = 0.05
+#: A camera from which so many frames in a row do not come has stopped: known before the last one is too old to use.
+STOPPED_FRAMES = 4
+#: But a busy machine may keep a fast camera's frames back for this long.
+STOPPED_MS = 100.0
 
 
 class Intake:
@@ -46,6 +50,10 @@ class Intake:
         radians = [joint.unit == "rad" for joint in robot.all_joints]
         self._frozen = {} if frozen is None else {name: FrozenImage(frozen, radians) for name in cameras}
         self._cameras: dict[str, Camera] = {name: robot.camera(name) for name in cameras}
+        state = robot.state
+        self._streams = [(name, f"image on {c.topic}", c.timeout_ms, stopped_after_ms(c))
+                         for name, c in self._cameras.items()]
+        self._streams.append(("state", f"joint state on {state.topic}", state.timeout_ms, state.timeout_ms))
         self._first = cameras[0]
         self._period_ns = round(1e9 / rate_hz)
         # An image half a frame early is the one meant for this tick: stamps jitter around their grid.
@@ -122,26 +130,34 @@ class Intake:
 
     def hold_reason(self, now_ns: int) -> str | None:
         """Why no observation can be made now, in words; None while inputs are fresh. `now_ns` 0: ages do not matter."""
+        return self.blind(now_ns) or self.outdated(now_ns)
+
+    def blind(self, now_ns: int) -> str | None:
+        """Which input does not come, or cannot be used, and so will give no observation before somebody mends it."""
         for refusal in self._refusals.values():
             return refusal
-        streams = [(name, f"image on {c.topic}", c.timeout_ms) for name, c in self._cameras.items()]
-        streams.append(("state", f"joint state on {self._robot.state.topic}", self._robot.state.timeout_ms))
-        for name, what, timeout_ms in streams:
+        for name, what, _, stopped_ms in self._streams:
             if name not in self._newest_ns:
                 return f"no {what} yet"
-            if now_ns == 0:
+            silent_ms = (now_ns - self._received_ns[name]) / 1e6
+            if now_ns and silent_ms > stopped_ms:
+                return f"the last {what} came {silent_ms:.0f} ms ago; allowed: {stopped_ms:.0f} ms"
+        for name, camera in self._frozen.items():
+            if camera.frozen:
+                return f"frozen: image on {self._cameras[name].topic} {camera}"
+        return None
+
+    def outdated(self, now_ns: int) -> str | None:
+        """Which input comes, but too late: a busy machine's may be in time again with the next message."""
+        for name, what, timeout_ms, _ in self._streams:
+            if now_ns == 0 or name not in self._newest_ns:
                 continue
             age_ms, silent_ms = (now_ns - self._newest_ns[name]) / 1e6, (now_ns - self._received_ns[name]) / 1e6
-            if silent_ms > timeout_ms:
-                return f"the last {what} came {silent_ms:.0f} ms ago; allowed: {timeout_ms:g} ms"
             if age_ms > timeout_ms:
                 return (f"the last {what} was stamped {age_ms:.0f} ms ago and came {silent_ms:.0f} ms ago; allowed: "
                         f"{timeout_ms:g} ms (a slow driver, or clocks out of step)")
             if -age_ms * 1e6 > self._max_ahead_ns:
                 return f"the last {what} is stamped {-age_ms:.0f} ms ahead of the clock, which was set back"
-        for name, camera in self._frozen.items():
-            if camera.frozen:
-                return f"frozen: image on {self._cameras[name].topic} {camera}"
         return self._missing
 
     def suspicion(self) -> str | None:
@@ -204,3 +220,8 @@ class Intake:
         self.counts["observations"] += 1
         self._missing = None
         return found
+
+
+def stopped_after_ms(camera: Camera) -> float:
+    """After how long a silence a camera counts as stopped, ms: never later than its last frame is too old."""
+    return min(camera.timeout_ms, max(STOPPED_MS, STOPPED_FRAMES * 1e3 / camera.rate_hz))

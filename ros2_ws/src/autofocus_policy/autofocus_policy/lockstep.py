@@ -10,14 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from autofocus_core.bags import Bag
 from autofocus_core.episode import Episode
 from autofocus_core.errors import AutofocusError
 from autofocus_core.joints import read_joints
-from autofocus_core.messages import stamp_ns
 from autofocus_core.resample import Observation, StateHistory
 from autofocus_core.resample import observations as at_every_image
 from autofocus_core.schema import Robot
@@ -25,9 +24,7 @@ from autofocus_core.schema import Robot
 from autofocus_policy.ensemble import Blender, Blending
 from autofocus_policy.frozen import FrozenRule
 from autofocus_policy.intake import Intake
-
-if TYPE_CHECKING:
-    from autofocus_policy.runner import Chunk, PolicyRunner
+from autofocus_policy.runner import AnswerError, Chunk, PolicyRunner
 
 NS = 1_000_000_000
 #: Seconds after which a roll-out begins anew from the recording.
@@ -93,24 +90,31 @@ class Trace:
         return (self.stamps_ns - self.stamps_ns[self.started]) / NS
 
 
-def observations(bag: Bag, robot: Robot, intake: Intake, cameras: Sequence[str]) -> Iterator[Observation]:
-    """The observations that the running node would have made of these messages."""
+def observations(bag: Bag, robot: Robot, intake: Intake, cameras: Sequence[str],
+                 offset_s: float = 0.0) -> Iterator[Observation]:
+    """The observations that the running node would have made of these messages, had they come when they did, from
+    `offset_s` after the recording's start on: which images are taken follows from the first one."""
     names = {robot.camera(name).topic: name for name in cameras}
+    first_ns = bag.start_ns + round(offset_s * NS)
     for message, msg in bag.decoded([robot.state.topic, *names]):
+        if message.receive_ns < first_ns:
+            continue
         if message.topic == robot.state.topic:
-            found = intake.state(msg)
+            found = intake.state(msg, message.receive_ns)
         else:
-            found = intake.image(names[message.topic], msg, now_ns=stamp_ns(msg.header))
+            found = intake.image(names[message.topic], msg, message.receive_ns)
         if found is not None:
             yield found
 
 
 def trace(episode: Episode, runner: PolicyRunner, robot: Robot, *, blending: Blending | None = None,
           rollout_s: float = ROLLOUT_S, looker: Looker | None = None,
-          replayed: Mapping[int, np.ndarray] | None = None) -> Trace:
-    """Run the policy over an episode without what is trimmed. AutofocusError where that gives no observation.
+          replayed: Mapping[int, np.ndarray] | None = None, offset_s: float = 0.0) -> Trace:
+    """Run the policy over an episode without what is trimmed. AutofocusError where that gives no observation,
+    AnswerError, with the moment, where the policy gives no usable answer.
 
     `replayed` {stamp: (H, A)}: take these for the policy's answers, at these observations: what it said elsewhere.
+    `offset_s`: leave out what was recorded before, as a replay with start_offset_s does.
     """
     walk = _Walk(runner, robot, blending or Blending(), rollout_s)
     cameras = tuple(c.name for c in runner.manifest.cameras)
@@ -119,21 +123,26 @@ def trace(episode: Episode, runner: PolicyRunner, robot: Robot, *, blending: Ble
     with episode.open() as bag:
         bag.require([robot.state.topic, *(robot.camera(name).topic for name in cameras)])
         if replayed is None:
-            found = observations(bag, robot, intake, cameras)
+            found = observations(bag, robot, intake, cameras, offset_s)
         else:
             found = (o for o in at_every_image(bag, robot, cameras, history=history)
                      if isinstance(o, Observation) and o.stamp_ns in replayed)
         for observation in found:
             if episode.trim is not None and not episode.trim.start_ns <= observation.stamp_ns <= episode.trim.end_ns:
                 continue
-            chunk = walk.take(observation, None if replayed is None else replayed[observation.stamp_ns])
+            try:
+                chunk = walk.take(observation, None if replayed is None else replayed[observation.stamp_ns])
+            except AnswerError as e:
+                at_s = (observation.stamp_ns - bag.start_ns) / NS
+                raise AnswerError(e.where, f"{e.got}, {at_s:.2f} s into {episode.path.name}", e.allowed, e.fix) from e
             if looker is not None:
                 looker.see(observation, chunk)
         action_ns, actions, why = _actions(bag, robot)
     if not walk.stamps_ns:
+        late = intake.counts["late_frames"]
+        why = f"{late} images recorded long after their stamps" if late else "no image with a joint state after it"
         raise AutofocusError(
-            f"episode {episode.path}", intake.hold_reason(0) or "no image with a joint state after it",
-            "images and joint states that belong together",
+            f"episode {episode.path}", intake.hold_reason(0) or why, "images and joint states that belong together",
             "leave this episode out, or check its streams with `autofocus episodes`")
     return walk.done(action_ns, actions, intake.counts, {"what the operator did": why} if why else {})
 

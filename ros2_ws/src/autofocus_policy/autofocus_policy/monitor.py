@@ -56,17 +56,21 @@ class Monitor:
         self.counts["bad_output"] += 1
         self._bad = (reason, time.perf_counter())
 
+    def stuck(self) -> str | None:
+        """Why no answer is to be expected soon, in words: the inference under way takes too long."""
+        since_s = self._inference_since_s
+        if since_s is None or (time.perf_counter() - since_s) * 1e3 <= 2 * self.period_ms:
+            return None
+        return f"an inference takes longer than two control periods ({2 * self.period_ms:g} ms)"
+
     def set_hold(self, reason: str | None) -> bool:
-        """Set why nothing can be published, None if it can; True if that has changed."""
-        stuck_s = self._inference_since_s
-        if reason is None and stuck_s is not None and (time.perf_counter() - stuck_s) * 1e3 > 2 * self.period_ms:
-            reason = f"an inference takes longer than two control periods ({2 * self.period_ms:g} ms)"
-        if reason == self._hold:
+        """Set why nothing can be published, None if it can; True if a hold begins or ends with it."""
+        held, self._hold = self._hold, reason
+        if (reason is None) == (held is None):
             return False
         if reason is not None:
-            self.counts["holds"] += self._hold is None
+            self.counts["holds"] += 1
             self._published_ns = None
-        self._hold = reason
         return True
 
     @property

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import rclpy
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.images import IMAGE
-from autofocus_core.names import GUARD_HEARTBEAT_TOPIC, GUARD_REQUEST_TOPIC
 from autofocus_core.resample import Observation, StateHistory
 from autofocus_core.schema import Robot, load_robot
 from diagnostic_msgs.msg import DiagnosticArray
@@ -25,11 +24,11 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 
 from autofocus_policy import parameters_node as parameters
 from autofocus_policy.clock import ClockWatch
+from autofocus_policy.commander_node import Commander, Ticket
 from autofocus_policy.ensemble import Blender
 from autofocus_policy.intake import Intake
 from autofocus_policy.messages_node import diagnostics, to_request
@@ -39,13 +38,12 @@ from autofocus_policy.runner import Chunk, PolicyRunner
 from autofocus_policy.settings import Settings
 from autofocus_policy.worker import NewestWins
 
+# Heartbeats, and the look at all that may be a reason to hold: it is cheap, and each period it waits the arm goes on.
 HEARTBEAT_HZ = 100.0
 STATUS_HZ = 5.0
 # Sensor streams: what is late is useless, so best effort; the newest image, and joint states for a tenth of a second.
 IMAGE_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
 STATE_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
-# Reliable, so that reliable and best-effort subscribers both match; depth 1, so that nothing old is ever re-sent.
-COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 # The inference thread needs Python's lock back when the network is done; by default another thread may keep it 5 ms.
 SWITCH_INTERVAL_S = 0.0005
 
@@ -56,7 +54,7 @@ _Return = TransitionCallbackReturn
 class Task:
     """For the worker: an observation, and whether it is ready or only expected to be so."""
 
-    epoch: int
+    ticket: Ticket
     observation: Observation
     final: bool
 
@@ -64,7 +62,7 @@ class Task:
     def key(self) -> tuple:
         """Equal for equal observations: they are made of the same messages."""
         made_of = self.observation
-        return self.epoch, made_of.stamp_ns, made_of.state_stamp_ns, tuple(made_of.image_stamps_ns.items())
+        return self.ticket.epoch, made_of.stamp_ns, made_of.state_stamp_ns, tuple(made_of.image_stamps_ns.items())
 
 
 class PolicyNode(LifecycleNode):
@@ -77,12 +75,8 @@ class PolicyNode(LifecycleNode):
         super().__init__("policy", **kwargs)
         self.failure: AutofocusError | None = None
         self.stopping = threading.Event()
-        self._publishing = threading.Lock()  # held while publishing, so that nothing follows a deactivation
-        self._active = False
-        self._epoch = 0  # counts activations and clock jumps: what was observed in an earlier one is not published
         parameters.declare(self)
-        self._requests = self.create_publisher(JointTrajectory, GUARD_REQUEST_TOPIC, COMMAND_QOS)
-        self._heartbeat = self.create_publisher(Header, GUARD_HEARTBEAT_TOPIC, COMMAND_QOS)
+        self._commander = Commander(self)
         self._status = self.create_publisher(DiagnosticArray, "~/status", QoSProfile(depth=10))
         # Watchdogs run on steady time: they must not stop when /clock does.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -112,7 +106,7 @@ class PolicyNode(LifecycleNode):
                               frozen=settings.frozen_rule(),
                               history=StateHistory(manifest.state_history, manifest.dt_s))
         self._blender = Blender(blending, self._robot.command_timeout_ms / 1e3)  # the worker's alone
-        self._blended_epoch = self._epoch
+        self._blended_epoch = self._commander.ticket.epoch
         self._monitor = Monitor(period_ms=1e3 / self._rate_hz)
         self._clocks = ClockWatch()
         self._overlay = Overlay(self, settings.overlay_hz, len(cameras)) if settings.overlay_hz > 0.0 else None
@@ -138,11 +132,8 @@ class PolicyNode(LifecycleNode):
         self._monitor = Monitor(period_ms=1e3 / self._rate_hz)
         self._clocks.reset()
         self._worker.superseded = 0
-        with self._publishing:
-            self._active = True
-            self._epoch += 1
+        self._commander.open(self._monitor, self._robot.joint_names, self._settings.max_stamp_ahead_s)
         self._timers_active = [self.create_timer(1.0 / HEARTBEAT_HZ, self._beat, clock=self._steady),
-                               self.create_timer(1.0 / self._rate_hz, self._watch, clock=self._steady),
                                self.create_timer(1.0 / STATUS_HZ, self._publish_status, clock=self._steady)]
         return super().on_activate(state)
 
@@ -194,26 +185,26 @@ class PolicyNode(LifecycleNode):
         self._check_clock()
         observation = self._intake.image(name, msg, self._now_ns())
         self._submit(observation)
-        if observation is None and self._active and not self._monitor.stalled:
+        if observation is None and self._commander.active and not self._monitor.stalled:
             # It waits for a later joint state, which hardly ever changes it: the network need not wait as well.
             expected = self._intake.expected()
             if expected is not None:
-                self._worker.submit_if_idle(Task(self._epoch, expected, final=False))
+                self._worker.submit_if_idle(Task(self._commander.ticket, expected, final=False))
 
     def _on_state(self, msg: JointState) -> None:
         self._check_clock()
         self._submit(self._intake.state(msg, self._now_ns()))
 
     def _submit(self, observation: Observation | None) -> None:
-        if observation is not None and self._active and not self._monitor.stalled:
-            self._worker.submit(Task(self._epoch, observation, final=True))
+        if observation is not None and self._commander.active and not self._monitor.stalled:
+            self._worker.submit(Task(self._commander.ticket, observation, final=True))
 
     def _infer(self, task: Task) -> None:
         """In the worker's thread: one forward pass, and the request for it unless it came too late.
 
         A task that is not final is answered and kept; where the final one turns out to be the same, that is its answer.
         """
-        epoch, observation = task.epoch, task.observation
+        epoch, observation = task.ticket.epoch, task.observation
         answered, self._answered = self._answered, None
         if answered is not None and answered[0] == task.key:
             _, chunk, request = answered
@@ -236,25 +227,12 @@ class PolicyNode(LifecycleNode):
         blended = self._blender.add(chunk)
         if blended is not chunk:
             chunk, request = blended, to_request(blended, self._robot.joint_names)
-        horizon_ns = round(len(chunk.positions) * chunk.dt_s * 1e9)
-        with self._publishing:
-            latency_ns = self._now_ns() - chunk.stamp_ns
-            if not self._active or epoch != self._epoch:
-                return
-            # The whole chunk lies in the past, or its observation in the future: the clock was set meanwhile.
-            if latency_ns >= horizon_ns or -latency_ns > self._settings.max_stamp_ahead_s * 1e9:
-                self._monitor.counts["expired"] += 1
-                return
-            self._requests.publish(request)
-            self._monitor.published(latency_ns / 1e6, self._steady.now().nanoseconds)
-        if self._overlay is not None:
+        if self._commander.send(request, chunk, task.ticket) and self._overlay is not None:
             self._overlay.offer(chunk, next(iter(observation.images.values())))
 
     def _beat(self) -> None:
-        """Says that this process lives and its executor turns; whether its inputs are fresh the requests say."""
-        header = Header(frame_id=self.get_fully_qualified_name())
-        header.stamp = self.get_clock().now().to_msg()
-        self._heartbeat.publish(header)
+        self._commander.beat()
+        self._watch()
 
     def _check_clock(self) -> None:
         """Forget everything when the ROS clock jumps, and when it stands still: ages would mean nothing."""
@@ -265,8 +243,7 @@ class PolicyNode(LifecycleNode):
             self._forget()
 
     def _forget(self) -> None:
-        with self._publishing:
-            self._epoch += 1
+        self._commander.forget()
         self._intake.flush()
         self._worker.clear()
 
@@ -274,31 +251,34 @@ class PolicyNode(LifecycleNode):
         if self._worker.failure is not None:  # a bug: end the process, so that the guard and the launch file see it
             raise RuntimeError("inference thread ended") from self._worker.failure
         self._check_clock()
-        reason = self._intake.hold_reason(self._now_ns())
+        blind = self._intake.blind(self._now_ns()) or self._monitor.stuck()
         stalled_s = self._clocks.stalled_s(self._steady.now().nanoseconds)
         if stalled_s is not None:
-            reason = f"the ROS clock has stood still for {stalled_s:.1f} s: is /clock paused?"
+            blind = f"the ROS clock has stood still for {stalled_s:.1f} s: is /clock paused?"
             if not self._monitor.stalled:
                 self._forget()
         self._monitor.stalled = stalled_s is not None
         suspicion = self._intake.suspicion()
         if suspicion is not None:
             self.get_logger().warning(f"{suspicion}: is the camera frozen?", throttle_duration_sec=1.0)
-        if self._monitor.set_hold(reason):
-            self.get_logger().info(self._monitor.summary(), throttle_duration_sec=1.0)
+        if self._commander.set_hold(blind is not None):
+            self._worker.clear()
+        if self._monitor.set_hold(blind or self._intake.outdated(self._now_ns())):
+            self.get_logger().info(self._monitor.summary())
             self._publish_status()
 
     def _publish_status(self) -> None:
         counts = {**self._intake.counts, "superseded": self._worker.superseded}
         ages_ms = self._intake.ages_ms(self._now_ns())
         self._status.publish(diagnostics(self._monitor, counts, ages_ms, self.get_clock().now().to_msg()))
+        if self._monitor.hold is not None:
+            self.get_logger().info(f"still {self._monitor.summary()}", throttle_duration_sec=5.0, skip_first=True)
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
 
     def _stop(self) -> None:
-        with self._publishing:
-            self._active = False
+        self._commander.close()
         for timer in self._timers_active:
             self.destroy_timer(timer)
         self._timers_active = []

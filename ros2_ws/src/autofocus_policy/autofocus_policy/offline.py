@@ -51,7 +51,8 @@ def split_paths(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status. Raises AutofocusError for files that do not fit."""
+    """Entry point; returns the exit status, 1 where a policy failed. Raises AutofocusError for files that do not fit,
+    and where no policy gives a usable answer."""
     args = _parser().parse_args(argv)
     robot = load_robot(args.robot)
     policies, folders = split_paths(args.paths)
@@ -63,12 +64,14 @@ def main(argv: list[str] | None = None) -> int:
     if args.replayed is None:
         found = evaluate(policies, episodes, robot, quiet=args.quiet, **settings)
     elif (len(policies), len(episodes)) == (1, 1):
-        found, agreement = compare(policies[0], episodes[0], args.replayed, robot, **settings)
+        found, agreement = compare(policies[0], episodes[0], args.replayed, robot, offset_s=args.start_offset_s,
+                                   **settings)
     else:
         raise AutofocusError("--replayed", f"{len(policies)} policies and {len(episodes)} episodes",
                              "the one policy and the one recording that were replayed", "leave the others out")
     for each in found:
-        print((f"{each.name}: " if len(found) > 1 else "") + table(each.summary) + "\n")
+        words = f"failed: {each.failed}" if each.failed else table(each.summary)
+        print((f"{each.name}: " if len(found) > 1 else "") + words + "\n")
     print(overview(found))
     if agreement is not None:
         print(agreement)
@@ -79,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     if target is not None:
         write(target, build(found, robot) if agreement is None else page(found, agreement, robot))
         print(f"report: {target}")
-    return 0
+    return int(any(each.failed for each in found))
 
 
 def write(path: Path, text: str) -> None:
@@ -120,6 +123,8 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"frames of each episode that are covered piece by piece; 0: none ({FRAMES})")
     parser.add_argument("--replayed", type=Path, metavar="FOLDER",
                         help="what a node answered in launch/replay.launch.py: compare it with lockstep")
+    parser.add_argument("--start-offset-s", type=float, default=0.0, metavar="S",
+                        help="with --replayed: start_offset_s of the replay (0)")
     parser.add_argument("--threads", type=int, default=1, help="threads of one inference (1)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser

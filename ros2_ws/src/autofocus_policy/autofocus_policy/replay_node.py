@@ -64,7 +64,7 @@ class ReplayNode(Node):
                                  self._number("blend_fade_s", 0.2, 0.01, 10.0, "as the node, s"))
         self._speed = self._number("rate", 1.0, 0.05, 10.0, "speed, 1.0 as recorded")
         self._clock_s = 1.0 / self._number("clock_hz", 100.0, 1.0, 1000.0, "rate of /clock, Hz")
-        self._offset_s = self._number("start_offset_s", 0.0, 0.0, 1e6, "begin so long after the recording's start, s")
+        self.offset_s = self._number("start_offset_s", 0.0, 0.0, 1e6, "begin so long after the recording's start, s")
         self._wait_s = self._number("wait_s", 60.0, 1.0, 600.0, "wait so long for a subscriber of the first camera, s")
         self._loop = self.declare_parameter("loop", False, ParameterDescriptor(
             description="begin again at the end, for ever; without a report")).value
@@ -80,8 +80,8 @@ class ReplayNode(Node):
         with open_bag(self.bag_path) as bag:
             kept = [self.robot.state.topic, *(t for c in self.robot.cameras for t in (c.topic, c.info_topic))]
             bag.require([self.robot.state.topic, *(c.topic for c in self.robot.cameras), *self._topics])
-            if self._offset_s * 1e9 >= bag.end_ns - bag.start_ns:
-                raise AutofocusError(f"replay of {self.bag_path}", f"start_offset_s {self._offset_s:g}",
+            if self.offset_s * 1e9 >= bag.end_ns - bag.start_ns:
+                raise AutofocusError(f"replay of {self.bag_path}", f"start_offset_s {self.offset_s:g}",
                                      f"less than its {(bag.end_ns - bag.start_ns) / 1e9:.1f} s", "begin earlier")
             stop.wait(DISCOVERY_S)
             self._refuse_live_graph([*kept, "/clock"])
@@ -119,7 +119,7 @@ class ReplayNode(Node):
                 return
 
     def _once(self, bag: Bag, publishers: dict[str, Publisher], stop: threading.Event) -> None:
-        first_ns = bag.start_ns + round(self._offset_s * 1e9)
+        first_ns = bag.start_ns + round(self.offset_s * 1e9)
         wanted = read_ahead(m for m in bag.messages(publishers) if m.receive_ns >= first_ns)
         started_s, next_clock_s = time.monotonic() + LEAD_S, -LEAD_S
         self._began = (started_s, first_ns)
@@ -269,7 +269,7 @@ def _report(node: ReplayNode, log: AnswerLog) -> None:
 
     log.close()
     found, agreement = compare(Path(node.policy), load_episode(node.bag_path), log.folder, node.robot,
-                               blending=node.blending)
+                               blending=node.blending, offset_s=node.offset_s)
     node.report.parent.mkdir(parents=True, exist_ok=True)
     node.report.write_text(page(found, agreement, node.robot), encoding="utf-8")
     print(f"{agreement}\nanswers: {log.folder}\nreport: {node.report}", flush=True)

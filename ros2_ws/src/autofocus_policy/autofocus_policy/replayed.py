@@ -28,13 +28,15 @@ from autofocus_policy.runner import PolicyRunner
 class Agreement:
     """asked: observations in lockstep; answered: of these, those that the node answered; elsewhere: its answers at
     other images (after a lost frame it goes on with the next one); largest: greatest difference of an answer from what
-    the policy file gives for the same observation, rad or m; latency_ms (p50, p99): from stamp to request."""
+    the policy file gives for the same observation, rad or m; latency_ms (p50, p99): from stamp to request; holds: how
+    often it asked the guard to hold."""
 
     asked: int
     answered: int
     elsewhere: int
     largest: float
     latency_ms: tuple[float, float]
+    holds: int
 
     @property
     def missed(self) -> int:
@@ -44,19 +46,23 @@ class Agreement:
     def __str__(self) -> str:
         return (f"replay: {self.answered} of {self.asked} observations answered, {self.elsewhere} at other images; "
                 f"largest difference from lockstep {self.largest:.3g} rad or m; stamp to request "
-                f"{self.latency_ms[0]:.0f} ms (p50), {self.latency_ms[1]:.0f} ms (p99)")
+                f"{self.latency_ms[0]:.0f} ms (p50), {self.latency_ms[1]:.0f} ms (p99); asked to hold {self.holds} "
+                f"time{'' if self.holds == 1 else 's'}")
 
 
 def compare(policy: Path, episode: Episode, recorded: Path, robot: Robot, *, blending: Blending | None = None,
-            rollout_s: float = ROLLOUT_S, frames: int = FRAMES,
-            threads: int = 1) -> tuple[list[Evaluation], Agreement]:
-    """Both routes as evaluations, "lockstep" and "replay", and how they agree."""
-    answers, latency_ms = read_answers(recorded, robot)
+            rollout_s: float = ROLLOUT_S, frames: int = FRAMES, threads: int = 1,
+            offset_s: float = 0.0) -> tuple[list[Evaluation], Agreement]:
+    """Both routes as evaluations, "lockstep" and "replay", and how they agree. `offset_s`: start_offset_s of the replay.
+    """
+    found = read_answers(recorded, robot)
+    answers = found.positions
     episode = Episode(episode.path, None)  # all of it was played, whatever is trimmed
     runner = PolicyRunner(policy, robot, threads)
     lockstep, replay = Evaluation("lockstep", policy, runner), Evaluation("replay", policy, runner)
     name, examiner = str(episode.path), Examiner(episode, runner, robot, frames)
-    lockstep.traces[name] = trace(episode, runner, robot, blending=blending, rollout_s=rollout_s, looker=examiner)
+    lockstep.traces[name] = trace(episode, runner, robot, blending=blending, rollout_s=rollout_s, looker=examiner,
+                                  offset_s=offset_s)
     lockstep.looks[name] = examiner.looks()
     replay.traces[name] = trace(episode, runner, robot, blending=blending, rollout_s=rollout_s, replayed=answers)
     for each in (lockstep, replay):
@@ -69,10 +75,11 @@ def compare(policy: Path, episode: Episode, recorded: Path, robot: Robot, *, ble
     asked = set(there.stamps_ns.tolist())
     both = len(asked & answers.keys())
     agreement = Agreement(len(asked), both, len(answers) - both, max(differences),
-                          (float(np.quantile(latency_ms, 0.5)), float(np.quantile(latency_ms, 0.99))))
+                          (float(np.quantile(found.latency_ms, 0.5)), float(np.quantile(found.latency_ms, 0.99))),
+                          found.holds)
     replay.summary["replay"] = {"asked": agreement.asked, "missed": agreement.missed, "elsewhere": agreement.elsewhere,
                                 "largest_difference": agreement.largest, "latency_ms_p50": agreement.latency_ms[0],
-                                "latency_ms_p99": agreement.latency_ms[1]}
+                                "latency_ms_p99": agreement.latency_ms[1], "holds": agreement.holds}
     return [lockstep, replay], agreement
 
 
@@ -89,5 +96,6 @@ def page(found: list[Evaluation], agreement: Agreement, robot: Robot) -> str:
         f"<tr><td>answered at other images</td><td class='n'>{agreement.elsewhere}</td></tr>"
         f"<tr><td>largest difference of an answer</td><td class='n'>{escape(f'{agreement.largest:.2g}')} rad or m</td></tr>"
         f"<tr><td>stamp to request, p50 and p99</td><td class='n'>{agreement.latency_ms[0]:.0f} ms, "
-        f"{agreement.latency_ms[1]:.0f} ms</td></tr></table></section>")
+        f"{agreement.latency_ms[1]:.0f} ms</td></tr>"
+        f"<tr><td>asked to hold</td><td class='n'>{agreement.holds} times</td></tr></table></section>")
     return build(found, robot, section, "one policy, by two routes,")

@@ -16,22 +16,26 @@ from autofocus_policy import charts, pictures, report_traces
 from autofocus_policy.charts import Line, colour, legend
 from autofocus_policy.evaluation import ROWS, Evaluation, left_out
 from autofocus_policy.looks import Frame
-from autofocus_policy.verdict import judge
+from autofocus_policy.verdict import WORDS, judge
 
 #: Frames shown, from different episodes where there are several.
 SHOWN_FRAMES = 3
 
 
 def build(found: Sequence[Evaluation], robot: Robot, extra: str = "", who: str = "") -> str:
-    """The page as text. `extra`: a section (HTML) to follow the verdict; `who` is evaluated, "": so many policies."""
+    """The page as text. `extra`: a section (HTML) to follow the verdict; `who` is evaluated, "": so many policies.
+
+    Of policies that failed the verdict alone is there."""
+    who = who or (f"{len(found)} policies" if len(found) > 1 else "one policy")
+    failed, found = [e for e in found if e.failed], [e for e in found if not e.failed]
     sections = (
-        _header(found, robot, who), extra, _table(found), _moves(found), _errors(found), report_traces.section(found, robot),
+        _header(found, failed, robot, who), extra, _table(found), _moves(found), _errors(found), report_traces.section(found, robot),
         _gripper(found), _limits(found), _settings(found),
     )
     style = files(__package__).joinpath("report.css").read_text(encoding="utf-8")
     return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>Evaluation: {escape(', '.join(e.name for e in found))}</title><style>{style}</style></head><body><main>"
+            f"<title>Evaluation: {escape(', '.join(e.name for e in (*found, *failed)))}</title><style>{style}</style></head><body><main>"
             + "\n".join(sections) + "</main></body></html>\n")
 
 
@@ -41,7 +45,7 @@ def percent(value: float | None) -> str:
     return f"{100 * value:.0f} %" if value >= 0.1 or value == 0 else f"{100 * value:.2g} %"
 
 
-def _header(found: Sequence[Evaluation], robot: Robot, who: str) -> str:
+def _header(found: Sequence[Evaluation], failed: Sequence[Evaluation], robot: Robot, who: str) -> str:
     episodes = list(found[0].traces)
     cards = []
     for i, each in enumerate(found):
@@ -50,8 +54,10 @@ def _header(found: Sequence[Evaluation], robot: Robot, who: str) -> str:
         cards.append(f'<div class="card {level}"><h3><i class="tag {colour(i)}"></i>{escape(each.name)}</h3>'
                      f'<p class="note">method {escape(each.summary["method"])}</p>'
                      f'<p class="verdict">{escape(words)}</p><ul>{items}</ul></div>')
-    many = who or (f"{len(found)} policies" if len(found) > 1 else "one policy")
-    return (f"<header><h1>Before anything moves: {many} on {len(episodes)} recording{'s' if len(episodes) > 1 else ''}</h1>"
+    cards += [f'<div class="card bad"><h3>{escape(each.name)}</h3><p class="note">method {escape(each.summary["method"])}</p>'
+              f'<p class="verdict">{escape(WORDS["bad"])}</p><ul><li class="bad">It failed: {escape(each.failed)}</li></ul></div>'
+              for each in failed]
+    return (f"<header><h1>Before anything moves: {who} on {len(episodes)} recording{'s' if len(episodes) > 1 else ''}</h1>"
             f"<p class='lead'>What they would have asked of {escape(robot.name)} at {found[0].summary['observations']} recorded "
             "moments, against what the operator did. A small error does not promise success; a large one, or an eye on "
             f"the wrong thing, promises failure.</p><div class='cards'>{''.join(cards)}</div></header>")

@@ -21,6 +21,10 @@ from autofocus_core.schema import Robot
 WARM_UP_CALLS = 4
 
 
+class AnswerError(AutofocusError):
+    """A policy gave no answer that could be used: it raised, or its output is not what the manifest promises."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """What the policy wants from `stamp_ns` on: row k of `positions` holds at stamp_ns + (k + 1) * dt_s.
@@ -72,7 +76,7 @@ class PolicyRunner:
         self.load_s = time.perf_counter() - started_s
 
     def act(self, observation: Observation) -> Chunk:
-        """One forward pass. Raises AutofocusError where the output is not what the manifest promises."""
+        """One forward pass. Raises AnswerError where the output is not what the manifest promises."""
         frames = [observation.images[name] for name in self._cameras]
         for frame in frames:
             if frame.dtype != np.uint8 or frame.shape != (*self._frame, 3):
@@ -106,9 +110,9 @@ class PolicyRunner:
             with torch.inference_mode():
                 output = self._module(images, state)
         except (RuntimeError, torch.jit.Error) as e:
-            raise AutofocusError(f"{self._where}: forward", str(e).strip().splitlines()[-1],
-                                 "a forward pass on one observation",
-                                 "export the policy again with `autofocus export`") from e
+            raise AnswerError(f"{self._where}: forward", str(e).strip().splitlines()[-1],
+                              "a forward pass on one observation",
+                              "export the policy again with `autofocus export`") from e
         expected = (1, self.manifest.horizon, len(self.manifest.joints))
         if not (isinstance(output, tuple) and len(output) == 2 and all(isinstance(o, torch.Tensor) for o in output)):
             raise self._bad_output(f"{type(output).__name__}", "a tuple of two tensors: actions, attention")
@@ -133,9 +137,9 @@ class PolicyRunner:
                                  "observe with StateHistory(manifest.state_history, manifest.dt_s)")
         return states
 
-    def _bad_output(self, got: str, allowed: str) -> AutofocusError:
-        return AutofocusError(f"{self._where}: output", got, allowed,
-                              "do not run this policy; look at its training log, train and export again")
+    def _bad_output(self, got: str, allowed: str) -> AnswerError:
+        return AnswerError(f"{self._where}: output", got, allowed,
+                           "do not run this policy; look at its training log, train and export again")
 
     def _warm_up(self, robot: Robot) -> None:
         """Run on noise at the start pose, until torch has compiled what it compiles and the output is known good."""
