@@ -47,9 +47,9 @@ def plan(methods: tuple[str, ...]) -> Iterator[Job]:
     done: set[str] = set()
     others = tuple(m for m in methods if m not in LEADERS)
 
-    def group(tasks, shown, chosen, maps, counts) -> Iterator[Job]:
+    def group(tasks, shown, chosen, maps, counts, seeds=SEEDS) -> Iterator[Job]:
         # Seeds outermost: a table of one seed says something before the next seed begins.
-        for seed, task, count, condition, method in product(SEEDS, tasks, counts, shown, chosen):
+        for seed, task, count, condition, method in product(seeds, tasks, counts, shown, chosen):
             job = Job(task, condition, method, maps, count, seed)
             if job.key not in done:
                 done.add(job.key)
@@ -57,9 +57,12 @@ def plan(methods: tuple[str, ...]) -> Iterator[Job]:
 
     broken_first = ("mate", "lamp", "nominal")
     yield from group(("lift",), broken_first, LEADERS, "automatic", (DEMONSTRATIONS,))
-    yield from group(("lift",), broken_first, others, "automatic", (DEMONSTRATIONS,))
-    yield from group(("lift",), ("mate", "nominal"), SWEPT, "automatic", SWEEP)
-    yield from group(("place", "pack"), broken_first, SWEPT, "automatic", (60,))
+    for seed in SEEDS:
+        yield from group(("lift",), ("mate",), others, "automatic", (DEMONSTRATIONS,), (seed,))
+        yield from group(("place", "pack"), ("mate",), SWEPT, "automatic", (60,), (seed,))
+        yield from group(("lift",), ("mate", "nominal"), SWEPT, "automatic", SWEEP, (seed,))
+        yield from group(("lift",), ("lamp", "nominal"), others, "automatic", (DEMONSTRATIONS,), (seed,))
+        yield from group(("place", "pack"), ("lamp", "nominal"), SWEPT, "automatic", (60,), (seed,))
     yield from group(("lift",), broken_first, tuple(m for m in methods if m != "none"), "privileged", (DEMONSTRATIONS,))
     yield from group(TASKS, TRAINING_SETS, methods, "automatic", (60,))
     yield from group(TASKS, TRAINING_SETS, SWEPT, "automatic", SWEEP)
