@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -122,12 +123,13 @@ def recolour(images: Tensor, jitter: float, light: float, draws: Draws) -> Tenso
     tables, slope = colour_tables(images.shape[1], jitter, light, draws)
     source, tables_u8 = images.numpy(), (tables * 255.0).round().to(torch.uint8).numpy()
     out = np.empty_like(source)
-    batch, cameras = source.shape[:2]
+    batch, cameras, height, width, channels = source.shape
+    factor = np.empty((height, width * channels), np.float32)
     for i in range(batch):
         for n in range(cameras):
             cv2.LUT(source[i, n], tables_u8[i, n], dst=out[i, n])
             if light:
-                _slope(out[i, n], *slope[i, n].tolist())
+                _slope(out[i, n], *slope[i, n].tolist(), factor)
     return torch.from_numpy(out)
 
 
@@ -146,12 +148,18 @@ def colour_tables(cameras: int, jitter: float, light: float, draws: Draws) -> tu
     return tables ** torch.exp(light * around(1, 1, 1)), 0.25 * light * around(2)
 
 
-def _slope(image: np.ndarray, x: float, y: float) -> None:
-    """Multiply by 1 + x u + y v in place, with u, v from -1 to 1 over the image."""
-    height, width = image.shape[:2]
-    rows = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None] * np.float32(y)
-    factor = 1.0 + rows + np.linspace(-1.0, 1.0, width, dtype=np.float32) * np.float32(x)
-    cv2.multiply(image, cv2.merge([factor] * 3), dst=image, dtype=cv2.CV_8U)
+def _slope(image: np.ndarray, x: float, y: float, factor: np.ndarray) -> None:
+    """Multiply by 1 + x u + y v in place, with u, v from -1 to 1 over the image; `factor` is room for that."""
+    height, width, channels = image.shape
+    rows = 1.0 + _axis(height)[:, None] * np.float32(y)
+    np.add(rows, np.repeat(_axis(width) * np.float32(x), channels), out=factor)
+    flat = image.reshape(factor.shape)
+    cv2.multiply(flat, factor, dst=flat, dtype=cv2.CV_8U)
+
+
+@lru_cache(maxsize=8)
+def _axis(size: int) -> np.ndarray:
+    return np.linspace(-1.0, 1.0, size, dtype=np.float32)
 
 
 def paste(frames: Frames, shapes: int, probability: float, margin_px: float, draws: Draws) -> Frames:
@@ -164,24 +172,30 @@ def paste(frames: Frames, shapes: int, probability: float, margin_px: float, dra
     images = frames.images.numpy().copy()
     drawn = draws.uniform(shapes, cameras, 9).numpy()
     known = frames.valid.all(2).numpy()
-    boxes = frames.boxes_px.numpy()
-    low, high = boxes[..., :2] - margin_px, boxes[..., 2:] + margin_px
-    scale = width / 96.0
-    for i, s, n in np.argwhere((drawn[..., 5] < probability) & known[:, None]):
-        r = drawn[i, s, n]
-        half, middle = (3.0 + 6.0 * r[:2]) * scale, r[2:4] * (width, height)
-        first = np.maximum(np.floor(middle - half).astype(int), 0)
-        last = np.minimum(np.ceil(middle + half).astype(int), (width, height))
-        # Centres of the pixels that may be meant: the neighbourhood only, not the whole image.
-        x, y = (np.arange(first[axis], last[axis]) + 0.5 for axis in (0, 1))
-        away_x, away_y = np.abs(x - middle[0]) / half[0], np.abs(y - middle[1]) / half[1]
-        if r[4] < 0.5:
-            mask = away_x[None] ** 2 + away_y[:, None] ** 2 < 1.0
-        else:
-            mask = (away_x < 1.0)[None] & (away_y < 1.0)[:, None]
-        for (x0, y0), (x1, y1) in zip(low[i, n], high[i, n]):
-            mask[np.ix_((y > y0) & (y < y1), (x > x0) & (x < x1))] = False
-        images[i, n, first[1] : last[1], first[0] : last[0]][mask] = (r[6:9] * 255.0).astype(np.uint8)
+    chosen = np.argwhere((drawn[..., 5] < probability) & known[:, None])
+    r = drawn[tuple(chosen.T)]
+    half, middle = (3.0 + 6.0 * r[:, :2]) * (width / 96.0), r[:, 2:4] * (width, height)
+    # Pixels that may be meant are those of the neighbourhood; what is meant of a pixel is its centre.
+    first = np.maximum(np.floor(middle - half).astype(int), 0)
+    last = np.minimum(np.ceil(middle + half).astype(int), (width, height))
+    # Within a box and its margin: a range of these in x and one in y, (shapes, K, 2).
+    boxes = frames.boxes_px.numpy()[chosen[:, 0], chosen[:, 2]]
+    low = np.floor((boxes[..., :2] - margin_px).astype(float) - 0.5).astype(int) + 1
+    high = np.ceil((boxes[..., 2:] + margin_px).astype(float) - 0.5).astype(int)
+    low, high = np.maximum(low - first[:, None], 0), np.maximum(high - first[:, None], 0)
+    shape, box = np.nonzero(((low < (last - first)[:, None]) & (low < high)).all(2))
+    spared: list[list[tuple[slice, slice]]] = [[] for _ in chosen]
+    for s, (x0, y0), (x1, y1) in zip(shape.tolist(), low[shape, box].tolist(), high[shape, box].tolist()):
+        spared[s].append((slice(y0, y1), slice(x0, x1)))
+    colours = (r[:, 6:9] * 255.0).astype(np.uint8)
+    columns, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
+    for s, ((i, _, n), (x0, y0), (x1, y1)) in enumerate(zip(chosen.tolist(), first.tolist(), last.tolist())):
+        away_x = np.abs(columns[x0:x1] - middle[s, 0]) / half[s, 0]
+        away_y = np.abs(rows[y0:y1, None] - middle[s, 1]) / half[s, 1]
+        mask = away_x * away_x + away_y * away_y < 1.0 if r[s, 4] < 0.5 else (away_x < 1.0) & (away_y < 1.0)
+        for place in spared[s]:
+            mask[place] = False
+        np.copyto(images[i, n, y0:y1, x0:x1], colours[s], where=mask[..., None])
     return Frames(torch.from_numpy(images), frames.boxes_px, frames.valid, frames.earlier_px, frames.earlier_valid)
 
 
