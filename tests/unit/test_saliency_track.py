@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from saliency_server.follow import InstanceTrack, unambiguous
 from saliency_server.keep import Phase, gripper_phases
-from saliency_server.track import explain_occlusions, runs, track_object
+from saliency_server.track import explain_occlusions, runs, track_instances
 from saliency_server.values import Detection
 
 SIZE_PX = (240, 320)
@@ -14,6 +15,12 @@ STAMPS_S = np.arange(N) / 30.0
 def seen(x, y, size=20.0, score=1.0):
     h = size / 2
     return Detection((x - h, y - h, x + h, y + h), (x, y), score, size * size)
+
+
+def track_object(candidates, stamps_s, size_px, role="object", occluders=None):
+    """The one track of a name, as an annotation gets it where nothing can choose between like things."""
+    tracks = track_instances(candidates, stamps_s, size_px, role, occluders)
+    return unambiguous([InstanceTrack(track, 0, number) for number, track in enumerate(tracks)], 0)
 
 
 def centres(track):

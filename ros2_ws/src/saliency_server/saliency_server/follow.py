@@ -11,11 +11,9 @@ from saliency_server.chains import RIVAL_AREA_RATIO, RIVAL_MIN_FRAMES, RIVAL_SCO
 from saliency_server.keyframes import Looker, look_sparsely
 from saliency_server.phrases import ObjectPhrase
 from saliency_server.track import explain_occlusions, track_instances
-from saliency_server.values import TrackResult
+from saliency_server.values import UNREADABLE, TrackResult
 
 __all__ = ["InstanceTrack", "Looker", "follow", "unambiguous"]
-
-UNREADABLE = "unreadable image"
 
 
 @dataclass(frozen=True, slots=True)

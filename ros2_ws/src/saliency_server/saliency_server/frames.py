@@ -13,7 +13,8 @@ from autofocus_core.joints import decode_joints
 from autofocus_core.schema import IMAGE_TYPES, Camera, Robot
 from scipy.ndimage import median_filter
 
-UNREADABLE = "unreadable image"
+from saliency_server.values import UNREADABLE
+
 ASTRAY = "a header stamp far from those around it"
 ASTRAY_NS = 60 * 1_000_000_000
 JOINT_RATE_HZ = 25.0  # enough to place an event; the 100 Hz of a driver are thinned to about this

@@ -12,9 +12,9 @@ from autofocus_core.bags import Bag
 from autofocus_core.errors import AutofocusError
 from autofocus_core.schema import Camera
 
-from saliency_server.frames import ASTRAY, UNREADABLE, astray, read_frames
+from saliency_server.frames import ASTRAY, astray, read_frames
 from saliency_server.phrases import ObjectPhrase
-from saliency_server.values import FrameDetections
+from saliency_server.values import UNREADABLE, FrameDetections
 
 if TYPE_CHECKING:
     from saliency_server.backends import Detector

@@ -6,14 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from saliency_server.chains import (
-    RIVAL_AREA_RATIO,
-    RIVAL_MIN_FRAMES,
-    RIVAL_SCORE_RATIO,
-    best_chain,
-    instances,
-    reidentify,
-)
+from saliency_server.chains import best_chain, instances, reidentify
 from saliency_server.hidden import complete, distinct, merge_split, typical_size
 from saliency_server.parts import join_parts
 from saliency_server.smooth import fill, runs, smooth
@@ -26,46 +19,23 @@ DOUBT_SHARE = 0.5  # of its length: a detection this far from the smooth path co
 Candidates = Sequence[Sequence[Detection]]
 
 
-def track_object(
-    candidates: Candidates,
-    stamps_s: np.ndarray,
-    size_px: tuple[int, int],
-    role: str = "object",
-    occluders: Candidates | None = None,
-) -> TrackResult:
-    """The track of one object, where nothing can choose between like ones.
-
-    Arguments as for `track_instances`. The best of its tracks; frames where another thing is as good are not valid
-    ("ambiguous: 2 candidates").
-    """
-    tracklets, chains = _things(candidates, stamps_s, size_px, role, 1)
-    chosen = chains[0] if chains else []
-    track = _finish(chosen, role, stamps_s, size_px, occluders)
-    valid, reason = track.valid.copy(), list(track.reason)
-    _mark_ambiguous(tracklets, chosen, valid, reason)
-    boxes, score = track.boxes_px.copy(), track.score.copy()
-    boxes[~valid], score[~valid] = np.nan, 0.0
-    return TrackResult(boxes, score, valid, tuple(reason))
-
-
 def track_instances(
     candidates: Candidates,
     stamps_s: np.ndarray,
     size_px: tuple[int, int],
     role: str = "object",
     occluders: Candidates | None = None,
-    most: int = MOST_INSTANCES,
 ) -> tuple[TrackResult, ...]:
     """The tracks of all things that go by one name, the one with most evidence first; never none.
 
     candidates: per frame, in any order; stamps_s: (N,) strictly increasing; size_px: (height, width) of the image;
     role "robot": the candidates are parts of one thing that moves (see `parts.join_parts`); occluders: the other
-    objects' candidates per frame, which may be in front of this one; most: how many things at most.
+    objects' candidates per frame, which may be in front of this one. At most MOST_INSTANCES things.
     Short gaps that the motion on both sides explains are interpolated, others are not valid ("not detected", "left
     the image"). Who hides it is for `explain_occlusions` to say. score: the detection's, lower the farther it is from
     the smooth path, and where the box was filled in.
     """
-    _, chains = _things(candidates, stamps_s, size_px, role, most)
+    chains = _things(candidates, stamps_s, size_px, role)
     nothing: Candidates = [()] * len(stamps_s) if occluders is None else occluders
     tracks = []
     for chain in chains or [[]]:
@@ -80,24 +50,24 @@ def track_instances(
 
 
 def _things(
-    candidates: Candidates, stamps_s: np.ndarray, size_px: tuple[int, int], role: str, most: int
-) -> tuple[list[Tracklet], list[list[Tracklet]]]:
-    """All tracklets, and those of each thing. The order of a frame's candidates does not matter."""
+    candidates: Candidates, stamps_s: np.ndarray, size_px: tuple[int, int], role: str
+) -> list[list[Tracklet]]:
+    """The tracklets of each thing. The order of a frame's candidates does not matter."""
     diagonal_px = float(np.hypot(*size_px))
     candidates = [distinct(found) for found in candidates]
     if role == "robot":
-        candidates, most = join_parts(candidates, stamps_s, diagonal_px), 1
+        candidates = join_parts(candidates, stamps_s, diagonal_px)
     tracklets = build_tracklets(candidates, stamps_s, diagonal_px)
     if role != "robot" and tracklets:
         full_size_px = typical_size([d for tracklet in best_chain(tracklets) for d in tracklet.detections])
         candidates = merge_split(candidates, full_size_px)
         tracklets = build_tracklets(candidates, stamps_s, diagonal_px)
     tracklets = reidentify(tracklets, stamps_s, diagonal_px)
-    return tracklets, instances(tracklets, stamps_s, most)
+    return instances(tracklets, stamps_s, 1 if role == "robot" else MOST_INSTANCES)
 
 
 def _finish(
-    chain: list[Tracklet], role: str, stamps_s: np.ndarray, size_px: tuple[int, int], occluders: Candidates | None
+    chain: list[Tracklet], role: str, stamps_s: np.ndarray, size_px: tuple[int, int], occluders: Candidates
 ) -> TrackResult:
     """The track along a chain of tracklets: hidden sides put back, gaps filled, smoothed, what is missing explained."""
     n = len(stamps_s)
@@ -109,7 +79,7 @@ def _finish(
         # Its size changes as it opens and turns: what is seen is what there is.
         boxes = np.array([[np.nan] * 4 if d is None else d.box_px for d in seen]).reshape(n, 4)
     else:
-        boxes = complete(seen, [()] * n if occluders is None else occluders, stamps_s)
+        boxes = complete(seen, occluders, stamps_s)
     filled = fill(boxes, score, stamps_s, diagonal_px)
     boxes = smooth(filled, found, stamps_s)
     score *= _confidence(filled, boxes)
@@ -157,27 +127,6 @@ def _detections(chosen: list[Tracklet], n: int) -> list[Detection | None]:
         for frame, detection in zip(tracklet.frames, tracklet.detections, strict=True):
             seen[frame] = detection
     return seen
-
-
-def _mark_ambiguous(
-    tracklets: list[Tracklet], chosen: list[Tracklet], valid: np.ndarray, reason: list[str]
-) -> None:
-    """Take validity from frames where tracklets that were not chosen are as good as the chosen one."""
-    rivals = np.zeros(len(valid), dtype=int)
-    for tracklet in chosen:
-        for other in tracklets:
-            if any(other is c for c in chosen) or len(other.frames) < RIVAL_MIN_FRAMES:
-                continue
-            if (
-                other.mean_score >= RIVAL_SCORE_RATIO * tracklet.mean_score
-                and RIVAL_AREA_RATIO <= other.area_px / tracklet.area_px <= 1 / RIVAL_AREA_RATIO
-            ):
-                both = [f for f in range(max(other.frames[0], tracklet.frames[0]),
-                                         min(other.frames[-1], tracklet.frames[-1]) + 1)]
-                rivals[both] += 1
-    for i in np.flatnonzero(rivals):
-        valid[i] = False
-        reason[i] = f"ambiguous: {rivals[i] + 1} candidates"
 
 
 def _at_border(box: np.ndarray, size_px: tuple[int, int], margin_px: float = 2.0) -> bool:

@@ -69,5 +69,8 @@ class Selection:
     notes: tuple[str, ...] = ()
 
 
+#: Why a frame is not valid whose image could not be decoded.
+UNREADABLE = "unreadable image"
+
 #: candidates of one frame, per object in the order of `Description.objects`
 FrameDetections = tuple[tuple[Detection, ...], ...]
