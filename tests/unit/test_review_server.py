@@ -70,6 +70,20 @@ def test_frames_by_number_in_any_order(client, name):
         assert red > 180 and blue < 70
 
 
+@pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_a_damaged_recording_is_shown_as_far_as_it_goes(tmp_path, storage):
+    """A recording whose end was cut off was annotated as far as it went, but its card and its player had no picture."""
+    rf.write_annotated(tmp_path / "cut", storage=storage, cut=True)
+    with rf.serve(tmp_path) as served, httpx.Client(follow_redirects=True) as client:
+        client.get(served.entry)
+        one = client.get(served.api("cut")).json()
+        assert any("the recording is damaged" in doubt for doubt in one["doubts"])
+        assert client.get(served.api("cut") + "/thumbnail").content[:2] == b"\xff\xd8"
+        shown = [client.get(f"{served.api('cut')}/frames/0/{i}").status_code for i in range(FRAMES)]
+        whole = shown.count(200)
+        assert FRAMES // 3 < whole < FRAMES and shown == [200] * whole + [404] * (FRAMES - whole)
+
+
 def test_thumbnails_and_maps(client):
     for name in ("a_raw", "d_bare"):
         assert client.get(client.served.api(name) + "/thumbnail").content[:2] == b"\xff\xd8"

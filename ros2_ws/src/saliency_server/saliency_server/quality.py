@@ -124,12 +124,13 @@ def switched(camera: CameraAnnotation) -> list[tuple[int, str]]:
             found.append((int(seen[k + 1]), f"{track.name}: comes back elsewhere"))
         for frame in jumped(track, (camera.height_px, camera.width_px)).tolist():
             for other in things:
-                if other is not track and other.valid[frame - 1] and _iou(track, frame, other, frame - 1) > 0.0:
+                if other is track or not other.valid[frame - 1]:
+                    continue
+                if iou(track.boxes_px[frame], other.boxes_px[frame - 1]) > 0.0:
                     found.append((frame, f"{track.name}: jumps to where {other.name} was"))
     for k, one in enumerate(things):
         for other in things[k + 1 :]:
-            both = one.valid & other.valid
-            same = np.array([bool(both[i]) and _iou(one, i, other, i) > SAME_IOU for i in range(len(both))])
+            same = one.valid & other.valid & (iou(one.boxes_px, other.boxes_px) > SAME_IOU)
             found += [(first, f"{one.name} and {other.name}: on one box") for first in _runs(same, SAME_FRAMES)]
     return sorted(found)
 
@@ -141,11 +142,14 @@ def _steps(track: ObjectTrack) -> tuple[np.ndarray, np.ndarray]:
     return seen, np.hypot(*np.diff(centre, axis=0).T)
 
 
-def _iou(one: ObjectTrack, i: int, other: ObjectTrack, j: int) -> float:
-    """Intersection over union of two boxes; 0 where one is not there."""
-    a, b = one.boxes_px[i].astype(float), other.boxes_px[j].astype(float)
-    shared = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0, None))
-    return float(shared / max(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared, 1e-9))
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union (...) of boxes (..., 4) x0 y0 x1 y1 with those of the same place; NaN where one is not
+    there."""
+    a, b = a.astype(float), b.astype(float)
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    shared = np.clip(high - low, 0.0, None).prod(axis=-1)
+    both = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1)
+    return shared / np.maximum(both - shared, 1e-9)
 
 
 def _runs(flags: np.ndarray, least: int) -> list[int]:

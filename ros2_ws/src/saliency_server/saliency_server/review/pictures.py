@@ -11,13 +11,15 @@ import cv2
 import numpy as np
 from autofocus_core.annotation import CameraAnnotation, MapStyle
 from autofocus_core.annotation_bag import MAP_SHRINK, SIGMA_SHARE
-from autofocus_core.bags import Bag, open_bag
+from autofocus_core.bags import Bag, DamagedBagError, open_bag
 from autofocus_core.errors import AutofocusError
 from autofocus_core.images import decode_image, encode_jpeg
 from autofocus_core.saliency import minmax, object_maps
 from autofocus_core.schema import IMAGE_TYPES, Robot
 
 from saliency_server.looker import small_grey
+from saliency_server.recording import read_recording
+from saliency_server.values import UNREADABLE
 
 SIDE_PX = 1280  # longest side that the page gets
 THUMB_PX = 360
@@ -41,7 +43,7 @@ class Frames:
         self._done = False
 
     def jpeg(self, number: int) -> bytes | None:
-        """None where the image cannot be read. Raises AutofocusError for a damaged bag."""
+        """None where the image cannot be read. Raises AutofocusError for a bag of which nothing can be read."""
         with self._lock:
             while number not in self._places and not self._done:
                 try:
@@ -49,9 +51,8 @@ class Frames:
                 except StopIteration:
                     self._done = True
                     break
-                if index not in self._places:
-                    self._places[index] = self._file.seek(0, 2), len(data)
-                    self._file.write(data)
+                self._places[index] = self._file.seek(0, 2), len(data)
+                self._file.write(data)
             if number not in self._places:
                 return None
             start, length = self._places[number]
@@ -66,11 +67,18 @@ class Frames:
         return small_grey(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
 
     def _read(self, path: Path, topic: str, camera: CameraAnnotation) -> Iterator[tuple[int, bytes]]:
+        """Of a damaged bag what is whole: where damage is met, from its beginning again, but for those that are kept."""
         number = {stamp: i for i, stamp in enumerate(camera.stamps_ns.tolist())}
-        with open_bag(path) as bag:
-            for index, image in _images(bag, topic, number):
-                if image.shape[1::-1] == self._size:
-                    yield index, encode_jpeg(_shrunk(image, SIDE_PX), 88)
+        for lenient in (False, True):
+            try:
+                with open_bag(path, allow_truncated=lenient) as bag:
+                    for index, image in _images(bag, topic, number):
+                        if image.shape[1::-1] == self._size and index not in self._places:
+                            yield index, encode_jpeg(_shrunk(image, SIDE_PX), 88)
+                return
+            except DamagedBagError:
+                if lenient:
+                    raise
 
 
 def topic_of(bag: Bag, camera: CameraAnnotation, robot: Robot | None) -> str:
@@ -96,16 +104,19 @@ def topic_of(bag: Bag, camera: CameraAnnotation, robot: Robot | None) -> str:
 
 def thumbnail(path: Path, camera: CameraAnnotation | None, robot: Robot | None) -> bytes | None:
     """A small JPEG with the valid boxes of the frame a third into the recording; without an annotation the first image
-    there is. None where there is no image."""
-    with open_bag(path) as bag:
-        if camera is None or not len(camera.stamps_ns):
-            topics = sorted(topic for topic, kind in bag.topics.items() if kind in IMAGE_TYPES and bag.counts[topic])
-            image = next((image for _, image in _images(bag, topics[0], None)), None) if topics else None
-            return None if image is None else encode_jpeg(_shrunk(image, THUMB_PX), 85)
-        topic = topic_of(bag, camera, robot)
-        usable = np.flatnonzero([why != "unreadable image" for why in camera.reason])
-        chosen = int(usable[len(usable) // 3]) if len(usable) else 0
-        found = next(_images(bag, topic, {int(camera.stamps_ns[chosen]): chosen}), None)
+    there is. None where there is no image. Raises AutofocusError for a bag of which nothing can be read."""
+    return read_recording(path, lambda bag: _thumbnail(bag, camera, robot))
+
+
+def _thumbnail(bag: Bag, camera: CameraAnnotation | None, robot: Robot | None) -> bytes | None:
+    if camera is None or not len(camera.stamps_ns):
+        topics = sorted(topic for topic, kind in bag.topics.items() if kind in IMAGE_TYPES and bag.counts[topic])
+        image = next((image for _, image in _images(bag, topics[0], None)), None) if topics else None
+        return None if image is None else encode_jpeg(_shrunk(image, THUMB_PX), 85)
+    topic = topic_of(bag, camera, robot)
+    usable = np.flatnonzero([why != UNREADABLE for why in camera.reason])
+    chosen = int(usable[len(usable) // 3]) if len(usable) else 0
+    found = next(_images(bag, topic, {int(camera.stamps_ns[chosen]): chosen}), None)
     if found is None:
         return None
     image = _shrunk(found[1], THUMB_PX)

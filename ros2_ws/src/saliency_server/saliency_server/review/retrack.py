@@ -10,7 +10,7 @@ import numpy as np
 from autofocus_core.annotation import ObjectTrack
 
 from saliency_server.patch import carry_patch
-from saliency_server.quality import jumped
+from saliency_server.quality import iou, jumped
 
 MIN_TRUST = 0.25  # below this a carried box is lost
 GOOD_SHARE = 0.4  # of a box's points: with so many the flow is as sure as with all
@@ -81,7 +81,7 @@ def _claim(
         if trust < MIN_TRUST:
             claim.doubted |= _following(old, way[k:], size_px)
             break
-        agrees = bool(old.valid[i]) and _overlap(box, old.boxes_px[i]) >= MEETS
+        agrees = bool(old.valid[i]) and iou(box, old.boxes_px[i]) >= MEETS
         steady = steady + 1 if agrees else 0
         if steady >= STEADY_FRAMES:
             break
@@ -124,10 +124,3 @@ def _agreed(says: Sequence[tuple[np.ndarray, float, int]]) -> tuple[np.ndarray, 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.hypot(*((a[:2] + a[2:] - b[:2] - b[2:]) / 2)))
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes (4,)."""
-    sides = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0, None)
-    both = float(sides.prod())
-    return both / max(1e-9, float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - both)

@@ -10,7 +10,6 @@ from importlib.resources import files
 from typing import Any, TypeVar
 
 from autofocus_core.annotation import CameraAnnotation
-from autofocus_core.bags import open_bag
 from autofocus_core.errors import AutofocusError
 from autofocus_core.fields import Fields
 from autofocus_core.schema import Robot
@@ -21,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from saliency_server.recording import read_recording
 from saliency_server.review.catalogue import Catalogue, Seen
 from saliency_server.review.decide import Grey, decide
 from saliency_server.review.gate import Gate
@@ -141,8 +141,7 @@ class _Review:
 
     def _frames_of(self, seen: Seen, camera: CameraAnnotation) -> Frames:
         def make() -> Frames:
-            with open_bag(seen.path) as bag:
-                topic = topic_of(bag, camera, self._robot)
+            topic = read_recording(seen.path, lambda bag: topic_of(bag, camera, self._robot))
             return Frames(seen.path, topic, camera)
 
         return self._frames.get((seen.key, camera.camera, seen.annotation.episode_hash), make)
