@@ -14,7 +14,7 @@ from autofocus_core.errors import EXIT_CODE, AutofocusError, exit_status
 from autofocus_core.saliency import MAP_KINDS
 from autofocus_core.schema import Robot, Task, load_robot, load_task
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from saliency_server.backends import ASKING, DESCRIBERS, DETECTORS, FILTERS
 from saliency_server.batch import Told, run, run_here
@@ -198,15 +198,10 @@ def _shown(folder: Path, known: dict, quiet: bool) -> dict:
     """The report; a bar where reading takes long."""
     count = len(episode_paths(folder))
     console = Console(stderr=True)
-    bar = track(
-        range(count), "report", console=console, transient=True,
-        disable=quiet or not console.is_terminal or count - len(known) < BAR_FROM,
-    )
-    steps = iter(bar)
-    report = make_report(folder, known, lambda: next(steps, None))
-    for _ in steps:
-        pass
-    return report
+    hidden = quiet or not console.is_terminal or count - len(known) < BAR_FROM
+    with Progress(console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("report", total=count)
+        return make_report(folder, known, lambda: bar.advance(task))
 
 
 def _summary(outcomes: Sequence[Outcome], quiet: bool) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,6 @@ from autofocus_core.schema import Camera, Robot
 from saliency_server.assemble import without
 from saliency_server.course import Course
 from saliency_server.follow import follow, unambiguous
-from saliency_server.frames import read_joints
 from saliency_server.gripper import gripper_track, lens_of, why_not
 from saliency_server.looker import BagLooker
 from saliency_server.phrases import ObjectPhrase, parse_phrase
@@ -30,9 +29,12 @@ LEAST_SHARED_FRAMES = 5
 
 def open_view(
     bag: Bag, robot: Robot, camera: Camera, description: Description, stages: Stages, options: Options,
-    course: Course,
+    course: Course, read_joints: Callable[[], tuple[np.ndarray, np.ndarray]],
 ) -> tuple[CameraView, str]:
-    """All things of the description in one camera, and how the gripper was found."""
+    """All things of the description in one camera, and how the gripper was found.
+
+    read_joints: stamps ns (M,) and joint vectors (M, A) of the recording; called once its images have been read.
+    """
     every = options.keyframe_s is None
     looker = BagLooker(bag, camera, stages.detector, description.objects, options.batch, every,
                        lambda done: course.frame("detect", done))
@@ -46,7 +48,7 @@ def open_view(
         finally:
             stages.detector.prepare(description.objects)
 
-    joints_ns, joints = read_joints(bag, robot)
+    joints_ns, joints = read_joints()
     joints_s = (joints_ns - looker.frames.stamps_ns[0]) * 1e-9
     things, gripper = _with_gripper(bag, robot, camera, looker, things, joints_s, joints, options.gripper)
     course.done("track")

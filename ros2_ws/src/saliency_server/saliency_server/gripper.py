@@ -31,7 +31,8 @@ class Lens:
 
 
 def lens_of(bag: Bag, camera: Camera) -> Lens | None:
-    """From the recording's first CameraInfo of this image size, else from the robot YAML; None where neither is."""
+    """From the recording's first CameraInfo if it is of this image size, else from the robot YAML; None where neither
+    is."""
     if bag.topics.get(camera.info_topic) == CAMERA_INFO:
         for _, info in bag.decoded([camera.info_topic], bag.dropped):
             matrix = np.array(info.k, dtype=np.float64).reshape(3, 3)

@@ -7,17 +7,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import autofocus_core
+import numpy as np
 from autofocus_core.annotation import Annotation, CameraAnnotation, MapStyle
 from autofocus_core.bags import Bag
 from autofocus_core.episode import content_hash
 from autofocus_core.schema import Robot, Task
 
-from saliency_server import backends
 from saliency_server.ask import Asker, NoAnswer
 from saliency_server.assemble import camera_annotation
 from saliency_server.course import Course, Tell, silent
@@ -139,14 +139,15 @@ def _look(
     stages.detector.prepare(described.description.objects)
     course.done("describe")
     course.begin("detect", sum(bag.counts[robot.camera(name).topic] for name in task.cameras))
+    joints_of_bag = cache(lambda: read_joints(bag, robot))  # read while the first camera's images are: see Bag.keep
     views, grippers = [], []
     for name in task.cameras:
         camera = robot.camera(name)
-        view, gripper = open_view(bag, robot, camera, described.description, stages, options, course)
+        view, gripper = open_view(bag, robot, camera, described.description, stages, options, course, joints_of_bag)
         views.append(view)
         grippers.append(gripper)
     lead = views[0]
-    joints_ns, joints = read_joints(bag, robot)
+    joints_ns, joints = joints_of_bag()
     motion = read_motion(lead.looker.stamps_s, (joints_ns - lead.stamps_ns[0]) * 1e-9, joints, robot)
     episode = Episode(task, described.description, tuple(views), motion)
     course.begin("filter")
@@ -253,9 +254,9 @@ def _select(episode: Episode, stages: Stages, asker: Asker | None, problem: str)
     """What the filter keeps; where nothing was described nothing is, and every frame says why."""
     if problem:
         return [
-            Selection(backends.KeepTaskObjects().select(episode)[c].keep & False, (f"not described: {problem}",) *
-                      len(view.stamps_ns))
-            for c, view in enumerate(episode.cameras)
+            Selection(np.zeros((len(view.things), len(view.stamps_ns)), dtype=bool),
+                      (f"not described: {problem}",) * len(view.stamps_ns))
+            for view in episode.cameras
         ]
     asked = 0 if asker is None else asker.questions
     return stages.filter.select(episode, asker, min(MOST_CHOICES, MOST_QUESTIONS - asked))
