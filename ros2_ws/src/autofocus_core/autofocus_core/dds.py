@@ -11,8 +11,11 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 PROFILE = Path(__file__).with_name("large_images.xml")
-#: Where Fast DDS looks for profiles; a user who has some knows better.
+#: Where Fast DDS looks for profiles.
 VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+BUILTIN_TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
+#: A user who has set one of these knows better.
+DECIDED = (*VARIABLES, BUILTIN_TRANSPORTS)
 IN_WORKING_DIRECTORY = "DEFAULT_FASTDDS_PROFILES.xml"
 SHARED_MEMORY = Path("/dev/shm")
 #: Four times the profile's segment: a container has 64 MB by default, and a full /dev/shm stops everybody.
@@ -21,7 +24,7 @@ NEEDED_BYTES = 4 * 64 * 1024**2
 
 def make_room(environment: MutableMapping[str, str], shared_memory: Path = SHARED_MEMORY) -> bool:
     """Point Fast DDS at our profile, before rclpy is initialised; True where that was done."""
-    if any(variable in environment for variable in VARIABLES) or Path(IN_WORKING_DIRECTORY).exists():
+    if any(variable in environment for variable in DECIDED) or Path(IN_WORKING_DIRECTORY).exists():
         return False
     try:
         space = os.statvfs(shared_memory)

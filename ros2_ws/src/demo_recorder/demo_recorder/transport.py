@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
-VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
+from autofocus_core.dds import BUILTIN_TRANSPORTS, DECIDED
+
 #: 4 MB for each socket, and twice that in shared memory.
 LARGE_BUFFERS = "DEFAULT?sockets_size=4MB"
-#: Whoever has set one of these has decided about transports.
-_DECIDED = (VARIABLE, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
 def ask_for_large_buffers(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -17,5 +16,5 @@ def ask_for_large_buffers(environment: MutableMapping[str, str] = os.environ) ->
 
     For what is received over a network. On one machine the room is the publisher's: it needs the same variable.
     """
-    if not any(name in environment for name in _DECIDED):
-        environment[VARIABLE] = LARGE_BUFFERS
+    if not any(name in environment for name in DECIDED):
+        environment[BUILTIN_TRANSPORTS] = LARGE_BUFFERS
