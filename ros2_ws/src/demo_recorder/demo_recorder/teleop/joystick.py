@@ -63,10 +63,6 @@ class Device:
         self._fd: int | None = None
         self._rest = b""
 
-    @property
-    def is_open(self) -> bool:
-        return self._fd is not None
-
     def open(self) -> tuple[int, int]:
         """(number of axes, of buttons), 0 and 0 where the device does not say. Raises OSError where it is not there."""
         self.close()
