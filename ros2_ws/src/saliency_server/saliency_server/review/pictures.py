@@ -67,7 +67,7 @@ class Frames:
         return small_grey(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
 
     def _read(self, path: Path, topic: str, camera: CameraAnnotation) -> Iterator[tuple[int, bytes]]:
-        """Of a damaged bag what is whole: where damage is met, from its beginning again, but for those that are kept."""
+        """Of a damaged bag what is whole: where damage is met, from its beginning, but for those that are kept."""
         number = {stamp: i for i, stamp in enumerate(camera.stamps_ns.tolist())}
         for lenient in (False, True):
             try:
