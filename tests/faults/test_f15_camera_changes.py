@@ -17,7 +17,8 @@ def test_f15_a_frame_that_does_not_fit_is_refused_and_the_arm_held(ros_node, spa
     cell = FakeCell(ros_node)
     spawn(policy_argv(files.write_policy(tmp_path / "policy.pt")))
     for change, attribute, value, words in CHANGES:
-        wait_until(lambda: cell.last_status()[0] == "running", 60, "running")
+        before = len(cell.requests)
+        wait_until(lambda n=before: cell.last_status()[0] == "running" and len(cell.requests) > n, 60, "running")
         good, refused = getattr(cell, attribute), int(cell.last_status()[1].get("refused_frames", 0))
         setattr(cell, attribute, value)
         changed_s = time.monotonic()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,6 +140,35 @@ def test_period_of_the_commands_at_the_robots_end(cell: Cell) -> None:
         pytest.skip(f"the machine was {late_ms:.0f} ms late by itself: recorded, not judged")
     assert np.percentile(period_ms, 50) == pytest.approx(10.0, abs=1.0)
     assert float(cell.status["period_ms_p50"]) == pytest.approx(10.0, abs=1.0)
+
+
+def test_it_ends_cleanly_whenever_it_is_interrupted(spawn) -> None:
+    """The guard under `ros2 launch` ended with status -2 once: SIGINT came while the node was being made, before there
+    was a handler; or a second one, from launch beside the terminal's, while Python tore itself down."""
+    processes = []
+    for k in range(6):
+        process = spawn(["python", "-m", "command_guard.node", "--ros-args", "-p", f"robot:={ROBOT_FILE}"])
+        deadline_s = time.monotonic() + 20
+        while not catches(process.pid, signal.SIGTERM):  # Python's own handler is there for SIGINT alone
+            assert process.poll() is None and time.monotonic() < deadline_s
+            time.sleep(0.001)
+        time.sleep(k * 0.05)
+        process.send_signal(signal.SIGINT)
+        processes.append(process)
+    ends_s = time.monotonic() + 10
+    for process in processes:
+        while process.poll() is None and time.monotonic() < ends_s:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.002)
+        output = process.output_path.read_text()
+        assert process.wait(5) == 0 and "Traceback" not in output, output
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line for line in lines if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 @pytest.mark.parametrize(

@@ -301,12 +301,12 @@ class PolicyNode(LifecycleNode):
 def main(argv: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM; exit status 2 where a parameter is wrong or autostart fails."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # With rclpy's own handlers the context is invalid before a callback that publishes has ended.
-    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     stop = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in (signal.SIGINT, signal.SIGTERM):  # before anything that takes time
         signal.signal(signum, lambda *_: stop.set())
+    # With rclpy's own handlers the context is invalid before a callback that publishes has ended.
+    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
     try:
         node = PolicyNode()

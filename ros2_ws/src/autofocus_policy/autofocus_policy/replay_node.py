@@ -234,10 +234,10 @@ def read_ahead(messages: Iterator[BagMessage]) -> Iterator[BagMessage]:
 
 def main(argv: list[str] | None = None) -> None:
     """Play once; exit status 2 where the recording or the graph is not fit for it."""
-    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in (signal.SIGINT, signal.SIGTERM):  # before anything that takes time
         signal.signal(signum, lambda *_: stop.set())
+    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
     spinner = threading.Thread(target=_spin, args=(executor, ended := threading.Event()), name="executor")
     log = node = None
@@ -262,6 +262,8 @@ def main(argv: list[str] | None = None) -> None:
             log.abort()
         executor.shutdown()
         rclpy.try_shutdown()
+        for signum in (signal.SIGINT, signal.SIGTERM):  # a second one must not end Python midway through its end
+            signal.signal(signum, signal.SIG_IGN)
 
 
 def _report(node: ReplayNode, log: AnswerLog) -> None:

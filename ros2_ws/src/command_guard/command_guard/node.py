@@ -42,6 +42,7 @@ STATUS_RATE_HZ = 10.0
 PUBLISHER_CHECK_RATE_HZ = 5.0
 PERIODS_KEPT = 1000
 FIFO_PRIORITY = 10  # of 1 to 99; the kernel's interrupt threads are at 50
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOP_WITHIN_S = 2.0  # at the end of the process: braking takes velocity / acceleration, mostly a tenth of this
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)  # a request or command replaces the one before
@@ -259,6 +260,9 @@ def run(args: list[str] | None) -> None:
         nonlocal stop_by_s
         stop_by_s = min(stop_by_s, time.monotonic() + STOP_WITHIN_S)
 
+    # Before anything that takes time: until there is a handler, SIGINT ends the process midway, with status -2.
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
     prompt = raise_priority()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -266,8 +270,6 @@ def run(args: list[str] | None) -> None:
         if not prompt:
             text = "at normal priority (no CAP_SYS_NICE, no rtprio limit): a busy machine may cause short holds"
             node.get_logger().info(text)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         gc.collect()
@@ -279,6 +281,8 @@ def run(args: list[str] | None) -> None:
                     break
             executor.spin_once(timeout_sec=0.1)
     finally:
+        for number in STOP_SIGNALS:  # a second one, while Python tears itself down, would end it with status -2, too
+            signal.signal(number, signal.SIG_IGN)
         rclpy.try_shutdown()
 
 
