@@ -27,7 +27,8 @@ WINDOW = 128
 @dataclass(slots=True)
 class Figures:
     """What the settled messages say. Of intervals: their number, the sum of their squares, the longest one; `gaps` are
-    those of more than 1.5 expected periods, `missing` the messages that should have been in between."""
+    those of more than 1.5 expected periods, `missing` the messages that should have been in between; `gap_ns`: the last
+    interval, where it was a gap."""
 
     zero: int = 0
     duplicate: int = 0
@@ -39,6 +40,7 @@ class Figures:
     squares: int = 0
     gaps: int = 0
     missing: int = 0
+    gap_ns: int = 0
     longest_ns: int = 0
     newest_ns: int = 0  # the latest stamp by receipt
     known: frozenset[int] = field(default_factory=frozenset)  # stamps of the messages settled last
@@ -148,7 +150,7 @@ class Timeline:
 
     def _settle_stamps(self, figures: Figures, stamps: list[int]) -> None:
         """Add up the intervals, in order of the stamps."""
-        last_ns, gap_ns = figures.last_ns, self._gap_ns
+        last_ns, gap_ns, period_ns = figures.last_ns, self._gap_ns, self._period_ns
         for stamp_ns in stamps:
             if last_ns is None:
                 figures.first_ns = last_ns = stamp_ns
@@ -161,13 +163,22 @@ class Timeline:
             figures.squares += interval_ns * interval_ns
             if interval_ns > figures.longest_ns:
                 figures.longest_ns = interval_ns
-            if gap_ns is not None and interval_ns > gap_ns:
+            if gap_ns is None:
+                continue
+            if interval_ns > gap_ns:
                 figures.gaps += 1
-                figures.missing += self.missing_in(interval_ns)
+                figures.missing += _missing(interval_ns, 1, period_ns)
+                figures.gap_ns = interval_ns
+            elif figures.gap_ns:
+                if interval_ns < period_ns:
+                    # The message that ended the gap was late: only with the next one it is known how many there should
+                    # have been in both intervals, and that is never more.
+                    both = _missing(figures.gap_ns + interval_ns, 2, period_ns)
+                    figures.missing -= _missing(figures.gap_ns, 1, period_ns) - both
+                figures.gap_ns = 0
         figures.last_ns = last_ns
 
-    def missing_in(self, interval_ns: int) -> int:
-        """Messages that should have come within an interval between two messages."""
-        if self._period_ns is None:
-            return 0
-        return max(0, (2 * interval_ns + self._period_ns) // (2 * self._period_ns) - 1)
+
+def _missing(span_ns: int, intervals: int, period_ns: int) -> int:
+    """Messages that lack where so long a time has only so many intervals."""
+    return max(0, (2 * span_ns + period_ns) // (2 * period_ns) - intervals)
