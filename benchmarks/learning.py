@@ -11,6 +11,7 @@ which order: learning_parts/jobs.py; on which seeds: autofocus_sim/seeds.py.
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import sys
@@ -20,24 +21,25 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 
 from autofocus_core.errors import exit_status
-from autofocus_core.results import record, results_dir
-from autofocus_training.config import METHODS
-from learning_parts.demonstrations import make
-from learning_parts.jobs import DEMONSTRATIONS, ROLLOUTS, SWEEP, Job, plan
-from learning_parts.records import add_record, read_records
+from autofocus_core.results import record
+from autofocus_training.names import METHODS
+from learning_parts.jobs import ROLLOUTS, Job, plan
+from learning_parts.records import add_record, read_records, records_path
+from learning_parts.report import write_report
 from learning_parts.scenes import TASKS
-from learning_parts.tables import markdown, plot_conditions, plot_sweep, targets
-from learning_parts.work import run_job
 from tqdm import tqdm
 
 COMMAND = "python benchmarks/learning.py run; python benchmarks/learning.py report"
 ROOT = Path(__file__).parents[1]
 SETS = ROOT / "runs" / "learning" / "demonstrations"
-TABLES = ROOT / "docs" / "learning_results.md"
+DOCS = ROOT / "docs"
 
 
 def run(minutes: float, workers: int, only: list[str]) -> int:
     """Do jobs, the most telling first, until the time is over; what was begun is finished."""
+    from learning_parts.demonstrations import make  # here: a report needs neither simulator nor torch
+    from learning_parts.work import run_job
+
     end_s = time.monotonic() + 60.0 * minutes
     done = read_records()
     todo = [job for job in plan(METHODS) if job.key not in done and (not only or job.method in only)]
@@ -77,29 +79,25 @@ def show() -> int:
     return 0
 
 
-def report() -> int:
-    """docs/learning_results.md, its plots, and the figures with targets."""
-    records = list(read_records().values())
-    parts = [
-        "# Results of the learning benchmark\n\nWritten by `python benchmarks/learning.py report` from "
-        "`benchmarks/results/learning_runs.jsonl`. Success of closed-loop rollouts, pooled over training seeds, with "
-        f"95 % Wilson intervals; {ROLLOUTS} rollouts of each policy in each condition, on seeds that nothing was tuned "
-        "on. `mate -> mate_broken`: trained on demonstrations with the confounder, tested with it broken.\n"
-    ]
-    for task in TASKS:
-        for maps in ("automatic", "privileged"):
-            for count in sorted({*SWEEP, DEMONSTRATIONS}):
-                table = markdown(records, task, maps, count)
-                if table.count("\n") > 2:
-                    parts.append(f"## {task}, {count} demonstrations, {maps} maps\n\n{table}")
-    TABLES.write_text("\n".join(parts))
-    images = ROOT / "docs" / "images"
-    plot_conditions(records, "lift", DEMONSTRATIONS, images / "learning_lift.png")
-    plot_sweep(records, "lift", images / "learning_sweep.png")
-    for name, value, unit, target, met in targets(records):
-        record("learning", name, value, unit, target, met, COMMAND)
-        print(f"{'    ' if met else 'MISS'} {name}: {value:.3g} {unit} (target {target})")
-    print(f"{TABLES.relative_to(ROOT)}, {len(records)} policies; figures in {results_dir() / 'learning.json'}")
+def report(path: Path | None, docs: Path) -> int:
+    """The page, its pictures, and, of the benchmark's own records (`path` None), the figures with targets."""
+    planned = {job.key for job in plan(METHODS)}
+    found = read_records(path)
+    records = [record for key, record in found.items() if key in planned]
+    if len(records) < len(found):
+        print(f"left out {len(found) - len(records)} records of another plan than this checkout's")
+    if not records:
+        print(f"{path or records_path()}: no records yet; `python benchmarks/learning.py run --minutes 60` makes some")
+        return 0
+    for target in write_report(records, docs):
+        if target.met is None:
+            print(f"   ? {target.name}: not measured yet (target {target.text})")
+            continue
+        if path is None and math.isfinite(target.value):
+            record("learning", target.name, target.value, target.unit, target.text, target.met, COMMAND)
+        word = "    " if target.met else "MISS"
+        print(f"{word} {target.name}: {target.value:.3g} {target.unit} (target {target.text})")
+    print(f"{docs / 'learning_results.md'}: {len(records)} of {len(planned)} planned policies")
     return 0
 
 
@@ -112,11 +110,13 @@ def main() -> int:
     running.add_argument("--workers", type=int, default=2, help="policies at a time (default: %(default)s)")
     running.add_argument("--only", nargs="+", default=[], choices=METHODS, help="methods")
     verbs.add_parser("show", help="what there is")
-    verbs.add_parser("report", help="tables, plots, figures")
+    reporting = verbs.add_parser("report", help="tables, plots, figures")
+    reporting.add_argument("--records", type=Path, help="another file of records; its figures are only printed")
+    reporting.add_argument("--docs", type=Path, default=DOCS, help="where the page goes (default: %(default)s)")
     args = parser.parse_args()
     if args.verb == "run":
         return run(args.minutes, args.workers, args.only)
-    return show() if args.verb == "show" else report()
+    return show() if args.verb == "show" else report(args.records, args.docs)
 
 
 if __name__ == "__main__":

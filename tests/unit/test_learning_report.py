@@ -1,0 +1,202 @@
+"""The learning benchmark's report: what is counted, what is promised, who beats whom. Invented data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from autofocus_training.names import METHODS
+from learning_parts.jobs import DEMONSTRATIONS, Job, plan
+from learning_parts.jobs import tests_of as conditions_of
+from learning_parts.report import write_report
+from learning_parts.tables import COLUMNS, looks, markdown, progress
+from learning_parts.verdicts import comparison_table, comparisons, newcombe_interval, targets
+
+ROOT = Path(__file__).parents[2]
+PLANNED = len(list(plan(METHODS)))
+LOOKING = {"attention_share": 0.5, "chance": 0.06, "pointing": 1.0, "moved_by_objects": 0.2,
+           "moved_by_background": math.nan}  # fmt: skip
+
+
+def record(method: str, seed: int, shown: str, successes: tuple[int, int], maps: str = "automatic", task: str = "lift",
+           demonstrations: int = DEMONSTRATIONS, augmentation: str = "annotated", **more) -> dict:  # fmt: skip
+    job = Job(task, shown, method, maps, demonstrations, seed, augmentation)
+    outcomes = {
+        name: {"successes": count, "rollouts": 50} for name, count in zip(conditions_of(shown), successes, strict=True)
+    }
+    return {"key": job.key, **dataclasses.asdict(job), "rollouts": outcomes, "train_s": 80.0 + seed, "held_out": 0.3,
+            "looking": LOOKING, "commit": "abc", "machine": "two cores", "settings": method} | more  # fmt: skip
+
+
+def everything(method: str, successes: tuple[int, int], **more) -> Iterator[dict]:
+    for seed in (0, 1, 2):
+        for shown in ("nominal", "mate", "lamp"):
+            yield record(method, seed, shown, successes, **more)
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """Cells by method."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:] if "|" in line]
+    return {cells[0]: cells[1:] for cells in lines}
+
+
+def test_a_cell_is_a_count_a_rate_and_an_interval_and_what_was_not_measured_is_a_dash():
+    found = [record("none", 0, "mate", (40, 3)), record("none", 1, "mate", (45, 6))]
+    cells = rows(markdown(found))["BC"]
+    assert len(COLUMNS) == 6 and len(cells) == 1 + 6 + 2
+    assert cells == ["9/100 = 0.09 [0.05, 0.16], mate broken only", "-", "-", "85/100 = 0.85 [0.77, 0.91]",
+                     "9/100 = 0.09 [0.05, 0.16]", "-", "-", "2", "80"]  # fmt: skip
+    assert markdown([]) == ""
+
+
+def test_methods_are_sorted_by_confounded_success_and_the_best_is_bold():
+    found = [*everything("none", (50, 10)), *everything("gated", (48, 45)), record("gril", 0, "mate", (50, 50))]
+    table = rows(markdown(found))
+    # gril was only asked about one confounder: it is neither first nor bold there, whatever its rate.
+    assert list(table) == ["AutoFocus (gated)", "BC", "gril"]
+    assert table["AutoFocus (gated)"][0] == "**270/300 = 0.90 [0.86, 0.93]**"
+    assert table["gril"][0] == "50/50 = 1.00 [0.93, 1.00], mate broken only"
+    assert table["BC"][1].startswith("**150/150") and not table["AutoFocus (gated)"][1].startswith("**")
+
+
+def test_the_only_method_of_a_column_is_not_its_best():
+    assert "**" not in markdown([record("none", 0, "mate", (40, 3))])
+
+
+def test_looks_are_means_over_policies_and_nan_is_left_out():
+    dim = record("none", 1, "mate", (1, 1), looking=LOOKING | {"attention_share": 0.1, "pointing": math.nan})
+    blind = record("state-only", 0, "mate", (1, 1), looking=None)
+    table = looks([record("none", 0, "mate", (1, 1)), dim, blind])
+    assert rows(table) == {"BC": ["2", "30%", "100%", "0.200", "-", "0.300"]}
+    assert "6% of its attention" in table
+    assert looks([blind]) == ""
+
+
+def test_progress_counts_the_plan():
+    wanted = {"task": "lift", "maps": "automatic", "demonstrations": 30, "augmentation": "annotated"}
+    found = [record("none", 0, "mate", (1, 1)), record("none", 0, "mate", (1, 1), task="pack")]
+    done, planned = progress(found, **wanted)
+    assert done == 1 and planned == 3 * 3 * 18
+
+
+def test_targets_compare_what_they_name_and_wait_for_what_is_missing():
+    waiting = {target.name: target.met for target in targets([record("gated", 0, "mate", (45, 45))])}
+    assert waiting.pop("lift, 30 demonstrations: ours, mate broken") is True
+    assert set(waiting.values()) == {None} and len(waiting) == 14
+    found = [*everything("none", (40, 10)), *everything("gated", (48, 45)), *everything("reg-mse", (40, 9)),
+             *everything("mask", (49, 30), maps="privileged")]  # fmt: skip
+    found += [record("none", 0, "nominal", (47, 0), demonstrations=60), *everything("gated", (45, 39), task="place",
+                                                                                    demonstrations=60)]  # fmt: skip
+    found.append(record("gated", 0, "nominal", (47, 0), demonstrations=10))
+    measured = {t.name: (round(t.value, 3), t.met) for t in targets(found) if t.met is not None}
+    lift = "lift, 30 demonstrations: "
+    assert measured[lift + "ours over BC, confounded"] == (4.5, True)
+    assert measured[lift + "ours over BC, all conditions"] == (1.86, True)
+    assert measured[lift + "ours, nominal"] == (0.96, True)
+    assert measured["lift: ours with 10 demonstrations less BC with 60, nominal"] == (0.0, True)
+    assert measured["place, 60 demonstrations: ours, confounded"] == (0.78, False)
+    assert measured[lift + "reg-mse less BC, confounded (the paper's direction)"] == (-0.02, False)
+    assert measured[lift + "ours less the best rival, confounded (mask, privileged maps)"] == (0.3, True)
+    assert measured[lift + "ours less the best rival, nominal (mask, privileged maps)"] == (-0.02, False)
+
+
+def test_as_good_as_nothing_is_no_ratio_that_can_be_written_down():
+    found = [*everything("none", (40, 0)), *everything("gated", (48, 45))]
+    ratio = targets(found)[0]
+    assert ratio.value == math.inf and ratio.met
+
+
+def test_the_paper_is_only_reproduced_where_it_is_better():
+    found = [*everything("none", (40, 10)), *everything("reg-mse", (40, 10))]
+    assert [t.met for t in targets(found) if "direction" in t.name] == [False, False]
+
+
+def test_rivals_are_compared_on_what_both_have_and_corrected_for_their_number():
+    found = [*everything("gated", (48, 45)), *everything("none", (40, 10)), *everything("reg-share", (48, 44)),
+             record("mask", 0, "mate", (50, 50), maps="privileged"), *everything("gated-union", (48, 50)),
+             record("oreo", 0, "mate", (1, 1), maps="privileged")]  # fmt: skip
+    table = {c.rival: c for c in comparisons(found)}
+    # Neither a variant of ours, nor once more a method without maps.
+    assert list(table) == ["mask (privileged maps)", "reg-share (automatic maps)", "BC"]
+    assert table["mask (privileged maps)"].ours == (45, 50) and table["mask (privileged maps)"].policies == 1
+    assert table["BC"].ours == (270, 300) and table["BC"].theirs == (60, 300) and table["BC"].ahead == 6
+    verdicts = {name: c.verdict for name, c in table.items()}
+    # 45 against 50 of 50 has p 0.056, and twice that when it is one of two that are left.
+    assert verdicts == {"mask (privileged maps)": "not told apart", "reg-share (automatic maps)": "not told apart",
+                        "BC": "ours is better"}  # fmt: skip
+    mask = table["mask (privileged maps)"]
+    assert mask.p == pytest.approx(0.0563, abs=1e-3) and mask.p_holm == pytest.approx(2 * mask.p)
+    assert table["reg-share (automatic maps)"].p_holm >= mask.p_holm
+    assert "6 of 6 pairs" in comparison_table(list(table.values()))
+    assert comparisons([record("none", 0, "mate", (1, 1))]) == [] and comparison_table([]) == ""
+
+
+def test_a_rival_that_is_better_is_said_to_be():
+    found = [*everything("gated", (48, 30)), *everything("reg-share", (48, 45))]
+    assert [c.verdict for c in comparisons(found)] == ["the rival is better"]
+
+
+def test_newcombes_interval_is_that_of_the_paper():
+    """Newcombe 1998, table II: 56/70 less 48/80, method 10: 0.0524 to 0.3339; 9/10 less 3/10: 0.1705 to 0.8090."""
+    assert newcombe_interval(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    assert newcombe_interval(9, 10, 3, 10) == pytest.approx((0.1705, 0.8090), abs=1e-4)
+
+
+def test_the_page_has_what_there_is_and_says_what_is_missing(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "learning_sweep.png").write_bytes(b"of another run")
+    found = [*everything("none", (40, 10)), *everything("gated", (48, 44)), *everything("reg-share", (48, 44)),
+             record("gril", 0, "mate", (40, 10), commit="def", settings="a"), record("gril", 1, "mate", (4, 1)),
+             record("none", 0, "mate", (40, 30), augmentation="common")]  # fmt: skip
+    promised = write_report(found, tmp_path)
+    assert len(promised) == 2 * 15 and {t.name.split(", ")[-1] for t in promised} == {
+        "common augmentation", "annotated augmentation"}  # fmt: skip
+    page = (tmp_path / "learning_results.md").read_text()
+    assert f"**30 of {PLANNED} planned policies are done" in page and "29 of 162 planned policies" in page
+    assert "2 commits: `abc` (29), `def` (1)" in page and "more than one setting: gril (annotated)" in page
+    assert "With annotated augmentation. **Not told apart** (1 of 3): reg-share (automatic maps)." in page
+    assert "With common augmentation" not in page  # ours is not measured there
+    assert page.index("**missed**") < page.index("| met |") < page.index("| not measured yet |")
+    assert (tmp_path / "images" / "learning_lift.png").stat().st_size > 5000
+    assert not (tmp_path / "images" / "learning_sweep.png").exists() and "learning_sweep" not in page
+    write_report([*found, record("gated", 0, "mate", (30, 20), demonstrations=10)], tmp_path)
+    page = (tmp_path / "learning_results.md").read_text()
+    assert "](images/learning_sweep.png)" in page
+    assert "## lift, 10 demonstrations, automatic maps, annotated augmentation" in page
+    assert (tmp_path / "images" / "learning_sweep.png").stat().st_size > 5000
+
+
+def report(*more: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "benchmarks" / "learning.py"), "report", *more]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/tmp"} | environment
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment)
+
+
+def test_a_stranger_can_report_on_any_file(tmp_path):
+    """The command itself: on nothing, on a part (figures are kept of the benchmark's own records only), on damage."""
+    results = {"AUTOFOCUS_RESULTS": str(tmp_path)}
+    nothing = report("--docs", str(tmp_path), **results)
+    assert nothing.returncode == 0 and "no records yet" in nothing.stdout and not list(tmp_path.iterdir())
+    part = tmp_path / "part.jsonl"
+    kept, foreign = record("gated", 0, "mate", (45, 41)), {"key": "lift/mate/gated/7"}
+    part.write_text("".join(json.dumps(one) + "\n" for one in (kept, foreign)))
+    done = report("--records", str(part), "--docs", str(tmp_path), **results)
+    assert done.returncode == 0 and "MISS lift, 30 demonstrations: ours, mate broken" in done.stdout
+    assert "left out 1 records" in done.stdout
+    assert f": 1 of {PLANNED} planned policies" in done.stdout and not (tmp_path / "learning.json").exists()
+    part.rename(tmp_path / "learning_runs.jsonl")
+    assert report("--docs", str(tmp_path), **results).returncode == 0
+    (row,) = json.loads((tmp_path / "learning.json").read_text())
+    assert row["value"] == 0.82 and row["ok"] is False and row["target"] == ">= 0.9"
+    part.write_text("{cut\n")
+    damaged = report("--records", str(part), "--docs", str(tmp_path), **results)
+    assert damaged.returncode == 2 and "part.jsonl:1" in damaged.stderr and "Traceback" not in damaged.stderr
