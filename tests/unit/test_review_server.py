@@ -1,7 +1,6 @@
 """The review page's server: what it shows of episodes in every form, and what decisions do on disk."""
 
 import json
-import time
 
 import cv2
 import httpx
@@ -175,7 +174,6 @@ def test_a_new_annotation_is_seen_without_a_restart(client, folder):
     path = folder / "c_png.annotation/annotation.json"
     before = path.read_text()
     try:
-        time.sleep(0.02)
         path.write_text(before.replace('"lift the red cube"', '"lift it now"'))
         assert client.get(client.served.api("c_png")).json()["instruction"] == "lift it now"
     finally:
