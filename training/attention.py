@@ -99,10 +99,10 @@ def moments(
     rows = torch.isin(first.stamps_ns, torch.tensor(common)).nonzero()[:, 0]
     gripper = _present(first.states)[rows, len(robot.joints)].numpy() if robot.gripper is not None else None
     chosen = moments_of(gripper, len(common))
+    stamps = [common[chosen[MOMENTS.index(name)]] for name in names]
+    images = _images(episode, robot.camera(task.cameras[camera]).topic, stamps)
     found = []
-    for name in names:
-        stamp_ns = common[chosen[MOMENTS.index(name)]]
-        image = _image(episode, robot.camera(task.cameras[camera]).topic, first, stamp_ns, task, camera)
+    for name, stamp_ns, image in zip(names, stamps, images, strict=True):
         one = [s.take((s.stamps_ns == stamp_ns).nonzero()[:1, 0]) for s in samples]
         seconds = (stamp_ns - common[0]) / 1e9
         said = f"{title}{name}, {seconds:.1f} s"
@@ -139,16 +139,15 @@ def _samples(policy: Trained, episode: Episode, robot: Robot, task: Task) -> Sam
     return dataset.samples
 
 
-def _image(episode: Episode, topic: str, samples: Samples, stamp_ns: int, task: Task, camera: int) -> np.ndarray:
-    """The frame at the camera's own size: the last one at or before the stamp, as in the sample."""
-    image = None
+def _images(episode: Episode, topic: str, stamps_ns: Sequence[int]) -> list[np.ndarray]:
+    """For each stamp of a sample its frame at the camera's own size: the last one at or before, as in the sample."""
+    newest: dict[int, tuple[int, np.ndarray]] = {}
     with open_bag(episode.path) as bag:
         for header_ns, _, picture in read_images(bag, topic):
-            if header_ns > stamp_ns:
-                break
-            image = picture
-    assert image is not None, f"{episode.path}: a sample at {stamp_ns} ns without a frame"
-    return image
+            for stamp_ns in stamps_ns:
+                if header_ns <= stamp_ns and (stamp_ns not in newest or header_ns > newest[stamp_ns][0]):
+                    newest[stamp_ns] = header_ns, picture
+    return [newest[stamp_ns][1] for stamp_ns in stamps_ns]
 
 
 def _moment(

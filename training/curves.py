@@ -127,7 +127,7 @@ def draw_curves(runs: Sequence[Curves], path: Path) -> None:
 
 
 def _draw(axes: Any, name: str, number: int, steps: np.ndarray, values: np.ndarray) -> None:
-    style = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number // len(COLOURS) % len(DASHES)]}
+    style = _style(number)
     if name == "held_out":
         axes.plot(steps, values, marker="o", markersize=4, linewidth=1.4, clip_on=False, **style)
     elif name == "learning_rate":
@@ -154,5 +154,9 @@ def running_mean(values: np.ndarray, width: int = SMOOTH) -> np.ndarray:
 def _line(number: int, label: str) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=COLOURS[number % len(COLOURS)], label=label, linewidth=2,
-                  linestyle=DASHES[number // len(COLOURS) % len(DASHES)])  # fmt: skip
+    return Line2D([], [], label=label, linewidth=2, **_style(number))
+
+
+def _style(number: int) -> dict[str, str]:
+    """Of the run with that number."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number // len(COLOURS) % len(DASHES)]}

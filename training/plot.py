@@ -7,6 +7,8 @@ from pathlib import Path
 
 from autofocus_core.errors import AutofocusError
 
+MOST_EPISODES = 12  # in one picture, four rows each
+
 
 def main(argv: list[str]) -> int:
     """`autofocus plot RUN [RUN ...] [--attention EPISODE ... --robot R --task T] --out FILE`."""
@@ -53,6 +55,10 @@ def _attention(args: argparse.Namespace) -> None:
     camera = task.cameras.index(args.camera) if args.camera is not None else 0
     policies = [load_trained(run) for run in args.runs]
     episodes = [episode for path in args.attention for episode in list_episodes(path, robot)]
+    if len(episodes) > MOST_EPISODES:
+        raise AutofocusError(
+            "--attention", f"{len(episodes)} episodes", f"at most {MOST_EPISODES}", "name those that are to be seen"
+        )
     seen = {episode.id for episode in episodes if any(episode.id in policy.seen for policy in policies)}
     if seen:
         print(f"trained on, so that they prove little: {', '.join(sorted(seen))}")

@@ -140,3 +140,5 @@ def test_what_cannot_be_looked_at_is_said(runs, tmp_path):
     yamls = ["--robot", str(runs / "robot.yaml"), "--task", str(runs / "task.yaml")]
     with pytest.raises(AutofocusError, match="'nose'"):
         main([str(runs / "gated"), "--attention", str(bare.path), *yamls, "--camera", "nose", "--out", "a.png"])
+    with pytest.raises(AutofocusError, match="13 episodes"):
+        main([str(runs / "gated"), "--attention", *[str(bare.path)] * 13, *yamls, "--out", "a.png"])

@@ -175,5 +175,6 @@ def test_tensorboard_curves_or_an_error_that_names_the_package(recorded):
 
     events = EventAccumulator(str(recorded / "out" / "tensorboard"))
     events.Reload()
-    assert {"loss/imitation", "loss/saliency", "loss/total", "loss/held_out"} <= set(events.Tags()["scalars"])
+    losses = {"loss/imitation", "loss/saliency", "loss/total", "loss/held_out"}
+    assert losses | {"learning_rate", "gradient_norm"} == set(events.Tags()["scalars"])
     assert events.Scalars("loss/total")[-1].step == 199
