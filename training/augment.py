@@ -120,16 +120,21 @@ def recolour(images: Tensor, jitter: float, light: float, draws: Draws) -> Tenso
     """(B, N, h, w, 3) uint8 -> the same: per-image contrast, brightness and channel gains within +- jitter (the latter
     two half), then a change of light: gamma within exp(+- light), and a slope of brightness over the image, in a corner
     at most +- light/2."""
-    tables, slope = colour_tables(images.shape[1], jitter, light, draws)
+    tables, slopes = colour_tables(images.shape[1], jitter, light, draws)
     source, tables_u8 = images.numpy(), (tables * 255.0).round().to(torch.uint8).numpy()
     out = np.empty_like(source)
     batch, cameras, height, width, channels = source.shape
-    factor = np.empty((height, width * channels), np.float32)
+    if light:  # 1 + x u + y v, with u, v from -1 to 1 over the image, as what a row and what a byte of it adds
+        slope = slopes.numpy()
+        rows = 1.0 + slope[..., 1:, None] * _axis(height)[:, None]
+        columns = np.repeat(slope[..., :1] * _axis(width), channels, axis=-1)
+        factor = np.empty((height, width * channels), np.float32)
     for i in range(batch):
         for n in range(cameras):
             cv2.LUT(source[i, n], tables_u8[i, n], dst=out[i, n])
             if light:
-                _slope(out[i, n], *slope[i, n].tolist(), factor)
+                flat = out[i, n].reshape(factor.shape)
+                cv2.multiply(flat, np.add(rows[i, n], columns[i, n], out=factor), dst=flat, dtype=cv2.CV_8U)
     return torch.from_numpy(out)
 
 
@@ -148,17 +153,9 @@ def colour_tables(cameras: int, jitter: float, light: float, draws: Draws) -> tu
     return tables ** torch.exp(light * around(1, 1, 1)), 0.25 * light * around(2)
 
 
-def _slope(image: np.ndarray, x: float, y: float, factor: np.ndarray) -> None:
-    """Multiply by 1 + x u + y v in place, with u, v from -1 to 1 over the image; `factor` is room for that."""
-    height, width, channels = image.shape
-    rows = 1.0 + _axis(height)[:, None] * np.float32(y)
-    np.add(rows, np.repeat(_axis(width) * np.float32(x), channels), out=factor)
-    flat = image.reshape(factor.shape)
-    cv2.multiply(flat, factor, dst=flat, dtype=cv2.CV_8U)
-
-
 @lru_cache(maxsize=8)
 def _axis(size: int) -> np.ndarray:
+    """-1 to 1 over `size` pixels."""
     return np.linspace(-1.0, 1.0, size, dtype=np.float32)
 
 

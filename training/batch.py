@@ -6,7 +6,9 @@ B samples, N cameras, K objects, A joints, T horizon, P joint states, W frames o
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed
@@ -89,12 +91,16 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""
+        return self.each(Tensor, lambda tensor: tensor.to(device, non_blocking=True))
 
-        def move(value):
-            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+    def each(self, kind: type, change: Callable[[Any], Any]) -> Batch:
+        """The same batch with `change` made to everything in it that is of a kind: Tensor, or np.ndarray."""
 
-        targets = Targets(**{f.name: move(getattr(self.targets, f.name)) for f in dataclasses.fields(Targets)})
-        return Batch(move(self.images), move(self.state), move(self.actions), targets, self.progress)
+        def changed(value: Any) -> Any:
+            return change(value) if isinstance(value, kind) else value
+
+        targets = Targets(**{f.name: changed(getattr(self.targets, f.name)) for f in dataclasses.fields(Targets)})
+        return Batch(changed(self.images), changed(self.state), changed(self.actions), targets, self.progress)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed
-import torch.utils.data
-from autofocus_core.errors import AutofocusError
+from autofocus_training.ahead import killed, made_ahead
 from autofocus_training.augment import Frames, augment, swap_background
 from autofocus_training.batch import Batch, Targets
 from autofocus_training.config import Config
 from autofocus_training.draws import Draws, seed_of
 from autofocus_training.images import to_unit
-from autofocus_training.processes import without_opencv_threads
 from autofocus_training.samples import Normaliser, Samples
 from torch import Tensor
 
@@ -56,15 +53,22 @@ def batches(
 ) -> Iterator[Iterator[Batch]]:
     """The batches of steps first .. last - 1, while the block lasts: made by `workers` processes ahead of who takes
     them, or with 0 in this process. They are the same, to the bit, whoever makes them."""
-    source = _Source(samples, normaliser, config, share)
-    stream = _made_ahead(source, first, last, workers) if workers else map(source.__getitem__, range(first, last))
+    def make(step: int) -> Batch:
+        return prepare(samples, normaliser, config, step, share)
+
+    if workers:
+        rows = share.rows(min(config.batch_size, len(samples)))
+        shape = (rows.stop - rows.start, *samples.images.shape[1:])
+        stream = made_ahead(make, shape, first, last, workers)
+    else:
+        stream = map(make, range(first, last))
     finished = (finish(batch) for batch in stream)
     try:
         yield finished
     except RuntimeError as error:  # also in the midst of a step: the loader says so by a signal
         if not str(error).startswith("DataLoader worker"):
             raise
-        raise _killed(str(error).split("\n")[0]) from error
+        raise killed(str(error).split("\n")[0]) from error
     finally:
         finished.close()
         if workers:
@@ -133,64 +137,3 @@ def indices(count: int, size: int, seed: int, step: int) -> Tensor:
     epoch, place = divmod(step, per_epoch)
     generator = torch.Generator().manual_seed(seed_of("epoch", seed, epoch))
     return torch.randperm(count, generator=generator)[place * size : (place + 1) * size]
-
-
-class _Source(torch.utils.data.Dataset):
-    """Batches by their step."""
-
-    def __init__(self, samples: Samples, normaliser: Normaliser, config: Config, share: Share) -> None:
-        self._arguments = (samples, normaliser, config)
-        self._share = share
-
-    def __getitem__(self, step: int) -> Batch:
-        return prepare(*self._arguments, step, self._share)
-
-
-class _OrError(torch.utils.data.Dataset):
-    """The same, with an error for people as a value: the loader would wrap it in words of its own."""
-
-    def __init__(self, source: _Source) -> None:
-        self._source = source
-
-    def __getitem__(self, step: int) -> Batch | AutofocusError:
-        try:
-            return self._source[step]
-        except AutofocusError as error:
-            return AutofocusError(error.where, error.got, error.allowed, error.fix)
-
-
-def _made_ahead(source: _Source, first: int, last: int, workers: int) -> Iterator[Batch]:
-    loader = torch.utils.data.DataLoader(
-        _OrError(source), batch_size=None, sampler=range(first, last), num_workers=workers, collate_fn=_as_it_is,
-        worker_init_fn=_in_worker, multiprocessing_context="fork",
-    )  # fmt: skip
-    with without_opencv_threads():
-        iterator = iter(loader)
-        try:
-            for batch in iterator:
-                if isinstance(batch, AutofocusError):
-                    raise batch
-                yield batch
-        except (EOFError, ConnectionError) as error:  # killed while it handed over a batch
-            raise _killed("it ended while it handed over a batch") from error
-        finally:
-            # Not when the last reference goes: a traceback may hold one, and until then every signal of a process that
-            # ended is reported again.
-            iterator._shutdown_workers()
-
-
-def _killed(what: str) -> AutofocusError:
-    return AutofocusError(
-        "training: a process that makes batches", what, "processes that live",
-        "look whether memory or /dev/shm ran out (dmesg, df /dev/shm), and give --workers 0",
-    )  # fmt: skip
-
-
-def _as_it_is(batch: Batch | AutofocusError) -> Batch | AutofocusError:
-    return batch
-
-
-def _in_worker(number: int) -> None:
-    # Ctrl-C goes to the whole group of processes: the loop ends its step, saves, and ends these.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -33,6 +33,7 @@ from autofocus_training.journal import EVERY, Journal
 from autofocus_training.loader import Share
 from autofocus_training.looking import look
 from autofocus_training.names import METHOD_DEFAULTS, METHODS
+from autofocus_training.processes import keep_freed_memory
 from autofocus_training.samples import Normaliser
 from autofocus_training.selection import select_episodes
 from tqdm import tqdm
@@ -44,6 +45,7 @@ def main(argv: list[str]) -> int:
     """Parse, load, train, export; see `autofocus train --help`. 130 where it was stopped by SIGINT or SIGTERM."""
     args = parse(argv)
     torch.set_num_threads(args.threads)
+    keep_freed_memory()
     config = config_of(args)
     robot, task = load_robot(args.robot), load_task(args.task)
     with processes(args.device) as (share, device):
