@@ -23,12 +23,13 @@ GUARD_TAKES_NS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What all runs share. scratch: folder for files and logs; robot: the YAML; seconds: length of a measurement;
-    ahead: what is measured runs before all ordinary processes, for a machine that cannot be had alone."""
+    """What runs share. scratch: folder for files and logs; robot: the YAML, with this control rate; seconds: length of
+    a run; ahead: what is measured runs before all ordinary processes, for a machine that cannot be had alone."""
 
     scratch: Path
     robot: Path
     seconds: float
+    control_rate_hz: float
     ahead: bool = False
 
 
@@ -46,9 +47,9 @@ def write_robot(path: Path, control_rate_hz: float, state_rate_hz: float) -> Pat
     return path
 
 
-def bare(cell: Cell, policy: Path, joints: int, rate_hz: float) -> np.ndarray:
+def bare(cell: Cell, policy: Path, joints: int) -> np.ndarray:
     """Durations in ms of the TorchScript file alone."""
-    argv = [sys.executable, PARTS / "bare.py", policy, 480, 640, joints, rate_hz, cell.seconds]
+    argv = [sys.executable, PARTS / "bare.py", policy, 480, 640, joints, cell.control_rate_hz, cell.seconds]
     argv = ["chrt", "-r", "1", *argv] if cell.ahead else argv
     done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=False)
     if done.returncode:
