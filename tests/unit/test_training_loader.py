@@ -200,18 +200,17 @@ def test_images_go_through_slots_that_are_not_written_before_they_are_read():
 def test_freed_memory_is_kept_for_the_next_batch():
     """A batch of floats at 224 px is 38 MB: each was mapped, cleared page by page, and given back."""
     code = (
-        "import resource, sys, torch\n"
+        "import resource, sys\n"
         "from autofocus_training.processes import keep_freed_memory\n"
         "keep_freed_memory() if sys.argv[1] == 'kept' else None\n"
         "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "images = torch.zeros(10_000_000, dtype=torch.uint8)\n"
-        "for _ in range(6): images.float()\n"
+        "for _ in range(4): b'x' * 40_000_000\n"
         "before = faults()\n"
-        "for _ in range(3): images.float()\n"
+        "for _ in range(4): b'x' * 40_000_000\n"
         "print(faults() - before)\n"
     )
     found = {
         how: int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
         for how in ("kept", "given back")
     }
-    assert found["kept"] * 20 < found["given back"]
+    assert found["kept"] < 100 < 4000 < found["given back"]
