@@ -12,7 +12,7 @@ from learning_parts.scenes import TASKS, TRAINING_SETS
 SEEDS = (0, 1, 2)
 ROLLOUTS = 50  # of each policy in each condition
 DEMONSTRATIONS = 30
-SWEEP = (5, 10, 20, 60)
+SWEEP = (5, 10, 15, 20, 60)
 #: "automatic": maps from the project's own annotator; "privileged": the simulator's truth.
 MAPS = ("automatic", "privileged")
 #: "common": shift, colours and light, which need no annotation. "annotated": also distractors and swapped backgrounds,
@@ -34,12 +34,13 @@ class Job:
     maps: str
     demonstrations: int
     seed: int
-    augmentation: str = "annotated"
+    augmentation: str
 
     @property
     def key(self) -> str:
         """Its name in the records."""
-        return f"{self.task}/{self.shown}/{self.method}/{self.maps}/{self.augmentation}/{self.demonstrations}/{self.seed}"
+        asked = (self.task, self.shown, self.method, self.maps, self.augmentation, self.demonstrations, self.seed)
+        return "/".join(map(str, asked))
 
 
 def tests_of(shown: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from learning_parts.records import add_record, pooled, read_records
 
 
 def record(seed: int, successes: tuple[int, int]) -> dict:
-    job = Job("lift", "mate", "none", "automatic", 30, seed)
+    job = Job("lift", "mate", "none", "automatic", 30, seed, "common")
     names = conditions_of("mate")
     return {"key": job.key, "rollouts": {n: {"successes": k, "rollouts": 50} for n, k in zip(names, successes)}}
 

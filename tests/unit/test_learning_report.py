@@ -96,13 +96,13 @@ def test_targets_compare_what_they_name_and_wait_for_what_is_missing():
              *everything("mask", (49, 30), maps="privileged")]  # fmt: skip
     found += [record("none", 0, "nominal", (47, 0), demonstrations=60), *everything("gated", (45, 39), task="place",
                                                                                     demonstrations=60)]  # fmt: skip
-    found.append(record("gated", 0, "nominal", (47, 0), demonstrations=10))
+    found.append(record("gated", 0, "nominal", (47, 0), demonstrations=15))
     measured = {t.name: (round(t.value, 3), t.met) for t in targets(found) if t.met is not None}
     lift = "lift, 30 demonstrations: "
     assert measured[lift + "ours over BC, confounded"] == (4.5, True)
     assert measured[lift + "ours over BC, all conditions"] == (1.86, True)
     assert measured[lift + "ours, nominal"] == (0.96, True)
-    assert measured["lift: ours with 10 demonstrations less BC with 60, nominal"] == (0.0, True)
+    assert measured["lift: ours with 15 demonstrations less BC with 60, nominal"] == (0.0, True)
     assert measured["place, 60 demonstrations: ours, confounded"] == (0.78, False)
     assert measured[lift + "reg-mse less BC, confounded (the paper's direction)"] == (-0.02, False)
     assert measured[lift + "ours less the best rival, confounded (mask, privileged maps)"] == (0.3, True)

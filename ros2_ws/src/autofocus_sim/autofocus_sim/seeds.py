@@ -45,7 +45,7 @@ BENCHMARK_DEMONSTRATIONS = SeedRange("the learning benchmark's demonstrations", 
 BENCHMARK_TUNING = SeedRange("choosing the learning benchmark's settings: demonstrations", 1_100_000, 1_149_999)
 BENCHMARK_TUNING_ROLLOUTS = SeedRange("choosing the learning benchmark's settings: rollouts", 1_150_000, 1_199_999)
 #: A first run of 11 policies was looked at, and its settings changed after that: its scenes are used up.
-BENCHMARK_LOOKED_AT = SeedRange("none: the learning benchmark's settings were changed after these", 2_000_000, 2_099_999)
+BENCHMARK_LOOKED_AT = SeedRange("none: the learning benchmark's settings changed after these", 2_000_000, 2_099_999)
 BENCHMARK_EVALUATION = SeedRange("the learning benchmark's evaluation", 2_100_000, 2_999_999)
 
 RANGES: tuple[SeedRange, ...] = (
