@@ -49,6 +49,8 @@ def _bars(axes, found: Mapping[str, float], groups: list[str], names: Mapping[st
         axes.bar(at, p50, 0.9 * width, color=colours[series], label=series)
         axes.vlines(at, p50, p99, color="black", lw=1)
         axes.plot(at, p99, "_", color="black", ms=7)
-    axes.set_xticks(range(len(groups)), [group.replace(" ", "\n", 1) if len(groups) > 3 else group for group in groups])
+    labels = [" ".join(words[:-2]) + "\n" + " ".join(words[-2:]) for words in (group.split() for group in groups)]
+    axes.set_xticks(range(len(groups)), [label.strip() for label in labels], fontsize=8)
+    axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)

@@ -89,7 +89,10 @@ def lerobot(python: Path, size_px: int, rate_hz: float, seconds: float) -> dict[
 
 def latencies_ms(found: dict, of: str) -> np.ndarray:
     """Stamp of the observation to arrival at the robot's end, ms: of "requests"; or of "commands" (the first command
-    after a request by the guard, or with the observation's own stamp by a peer)."""
+    after a request by the guard, or with the observation's own stamp by a peer). AutofocusError where there are none.
+    """
+    if not found[of]:
+        raise AutofocusError(f"{of} at the robot's end", "none", "at least one", "is the machine too busy? see the logs")
     rows = np.array(found[of], dtype=np.int64).reshape(-1, 2)
     if of == "requests" or not found["requests"]:
         arrived, stamps = rows[:, 0], rows[:, 1]
@@ -101,7 +104,9 @@ def latencies_ms(found: dict, of: str) -> np.ndarray:
 
 
 def periods_ms(found: dict) -> np.ndarray:
-    """Times between commands at the robot's end, ms."""
+    """Times between commands at the robot's end, ms; AutofocusError where there are none."""
+    if len(found["commands"]) < 2:
+        raise AutofocusError("commands at the robot's end", str(len(found["commands"])), "many", "see the logs")
     return np.diff(np.array(found["commands"], dtype=np.int64)[:, 0]) * 1e-6
 
 
