@@ -92,7 +92,7 @@ def latencies_ms(found: dict, of: str) -> np.ndarray:
     after a request by the guard, or with the observation's own stamp by a peer). AutofocusError where there are none.
     """
     if not found[of]:
-        raise AutofocusError(f"{of} at the robot's end", "none", "at least one", "is the machine too busy? see the logs")
+        raise AutofocusError(f"{of} at the robot's end", "none", "at least one", "see the logs")
     rows = np.array(found[of], dtype=np.int64).reshape(-1, 2)
     if of == "requests" or not found["requests"]:
         arrived, stamps = rows[:, 0], rows[:, 1]

@@ -76,6 +76,46 @@ def test_f17_without_joint_states_it_holds_says_so_and_goes_on(cell, start, wait
     wait_until(lambda: len(cell.requests) > count + 3, 10, "requests again")
 
 
+def test_f16_it_asks_to_hold_once_and_what_it_knew_before_does_not_undo_that(cell, start, wait_until):
+    """A request without points, stamped now, with the joints' names; the guard's end of it is in tests/faults."""
+    start()
+    wait_until(lambda: cell.last_status()[0] == "running" and cell.requests, 30, "running")
+    for round_ in (1, 2):
+        before, asked = len(cell.requests), len(cell.holds)
+        cell.image_on = False
+        wait_until(lambda n=asked: len(cell.holds) > n, 5, "a request to hold")
+        arrived_s, hold = cell.holds[-1]
+        assert tuple(hold.joint_names) == ROBOT.joint_names and not hold.points
+        assert abs(cell.node.get_clock().now().nanoseconds - stamp_ns(hold.header.stamp)) < 2e9
+        time.sleep(0.3)
+        assert len(cell.holds) == asked + 1 and all(t < arrived_s for t, _ in cell.requests), "nothing after the hold"
+        cell.image_on = True
+        wait_until(lambda n=before: len(cell.requests) > n + 3, 10, f"requests again, round {round_}")
+
+
+def test_f16_what_was_observed_before_a_hold_is_never_sent(cell):
+    """An inference that was under way when the camera stopped would have set the arm in motion again."""
+    from autofocus_policy.commander_node import Commander
+    from autofocus_policy.messages_node import to_request
+    from autofocus_policy.monitor import Monitor
+    from autofocus_policy.runner import Chunk
+
+    commander = Commander(cell.node)
+    commander.open(Monitor(100.0), ROBOT.joint_names, 0.05)
+
+    def send(ticket) -> bool:
+        chunk = Chunk(cell.node.get_clock().now().nanoseconds, 0.1, np.tile(START, (8, 1)), np.zeros((1, 4, 4)))
+        return commander.send(to_request(chunk, ROBOT.joint_names), chunk, ticket)
+
+    before = commander.ticket
+    assert send(before)
+    assert commander.set_hold(True) and not commander.set_hold(True), "it asks once"
+    assert not send(before) and send(commander.ticket)
+    assert not commander.set_hold(False) and send(commander.ticket)
+    commander.close()
+    assert not commander.set_hold(True) and not send(commander.ticket)
+
+
 def test_f19_bad_output_is_not_published(cell, start, tmp_path, wait_until):
     start(policy=files.write_policy(tmp_path / "bad.pt", files.NotANumberLater()))
     wait_until(lambda: len(cell.requests) > 3, 30, "requests")
