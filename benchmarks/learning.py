@@ -1,6 +1,7 @@
 """The learning benchmark: every method on every task and condition, success with confidence intervals.
 
     python benchmarks/learning.py run --minutes 60      # goes on where the last run stopped
+    python benchmarks/learning.py tune --minutes 60     # each method's candidates for its own settings, on tuning seeds
     python benchmarks/learning.py show                  # what there is and what is to come
     python benchmarks/learning.py report                # tables, plots and figures from the records, in seconds
 
@@ -18,50 +19,93 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 
 from autofocus_core.errors import exit_status
 from autofocus_core.results import record
+from autofocus_sim.seeds import (
+    BENCHMARK_DEMONSTRATIONS,
+    BENCHMARK_EVALUATION,
+    BENCHMARK_TUNING,
+    BENCHMARK_TUNING_ROLLOUTS,
+    SeedRange,
+)
 from autofocus_training.names import METHODS
 from learning_parts.jobs import ROLLOUTS, Job, plan
 from learning_parts.records import add_record, read_records, records_path
 from learning_parts.report import write_report
 from learning_parts.scenes import TASKS
+from learning_parts.tuning import ROLLOUTS as TRIAL_ROLLOUTS
+from learning_parts.tuning import trials, tuning_path
 from tqdm import tqdm
 
 COMMAND = "python benchmarks/learning.py run; python benchmarks/learning.py report"
 ROOT = Path(__file__).parents[1]
 SETS = ROOT / "runs" / "learning" / "demonstrations"
+TUNING_SETS = ROOT / "runs" / "learning" / "tuning"
 DOCS = ROOT / "docs"
 
 
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """One policy to be trained and rolled out; `job` with `settings` beside its own. seeds: of demonstrations, of
+    rollouts; sets: folder of its demonstrations; records: where its record goes, under `key`."""
+
+    key: str
+    job: Job
+    settings: tuple[str, ...]
+    seeds: tuple[SeedRange, SeedRange]
+    rollouts: int
+    sets: Path
+    records: Path
+
+
 def run(minutes: float, workers: int, only: list[str]) -> int:
-    """Do jobs, the most telling first, until the time is over; what was begun is finished."""
+    """Do jobs of the plan, the most telling first."""
+    seeds = BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION
+    jobs = [job for job in plan(METHODS) if not only or job.method in only]
+    work([Todo(job.key, job, (), seeds, ROLLOUTS, SETS, records_path()) for job in jobs], minutes, workers)
+    return 0
+
+
+def tune(minutes: float, workers: int, only: list[str]) -> int:
+    """Do trials of methods' own settings, on seeds that are for it."""
+    seeds = BENCHMARK_TUNING, BENCHMARK_TUNING_ROLLOUTS
+    chosen = [trial for trial in trials() if not only or trial.method in only]
+    work([Todo(t.key, t.job, t.settings, seeds, TRIAL_ROLLOUTS, TUNING_SETS, tuning_path()) for t in chosen],
+         minutes, workers)  # fmt: skip
+    return 0
+
+
+def work(todos: list[Todo], minutes: float, workers: int) -> None:
+    """Do what has no record yet, in order, until the time is over; what was begun is finished."""
     from learning_parts.demonstrations import make  # here: a report needs neither simulator nor torch
     from learning_parts.work import run_job
 
     end_s = time.monotonic() + 60.0 * minutes
-    done = read_records()
-    todo = [job for job in plan(METHODS) if job.key not in done and (not only or job.method in only)]
+    done = {path: read_records(path) for path in {todo.records for todo in todos}}
+    todos = [todo for todo in todos if todo.key not in done[todo.records]]
     os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers, before they import torch
     with (
         ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool,
-        tqdm(total=len(todo), unit="policy", desc="learning benchmark") as bar,
+        tqdm(total=len(todos), unit="policy", desc="learning benchmark") as bar,
     ):
-        running: dict[Future, Job] = {}
-        waiting = iter(todo)
+        running: dict[Future, Todo] = {}
+        waiting = iter(todos)
         while True:
-            while len(running) < workers and time.monotonic() < end_s and (job := next(waiting, None)) is not None:
-                demonstrations = make(job.task, job.shown, job.demonstrations, SETS)
-                running[pool.submit(run_job, job, demonstrations)] = job
+            while len(running) < workers and time.monotonic() < end_s and (todo := next(waiting, None)) is not None:
+                job, (shown, tested) = todo.job, todo.seeds
+                demonstrations = make(job.task, job.shown, job.demonstrations, todo.sets, seeds=shown)
+                running[pool.submit(run_job, job, demonstrations, todo.rollouts, tested, todo.settings)] = todo
             if not running:
-                return 0
+                return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job = running.pop(future)
-                found = future.result()
-                add_record(found)
+                todo = running.pop(future)
+                found = future.result() | {"key": todo.key}
+                add_record(found, todo.records)
                 shares = ", ".join(f"{c} {o['successes']}/{o['rollouts']}" for c, o in found["rollouts"].items())
-                bar.write(f"{job.key}: {shares} ({found['train_s']:.0f} + {found['rollout_s']:.0f} s)")
+                bar.write(f"{todo.key}: {shares} ({found['train_s']:.0f} + {found['rollout_s']:.0f} s)")
                 bar.update()
 
 
@@ -105,17 +149,18 @@ def main() -> int:
     """Parse and dispatch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    running = verbs.add_parser("run", help="do jobs that are not done yet")
-    running.add_argument("--minutes", type=float, default=60.0, help="begin no job after this (default: %(default)s)")
-    running.add_argument("--workers", type=int, default=2, help="policies at a time (default: %(default)s)")
-    running.add_argument("--only", nargs="+", default=[], choices=METHODS, help="methods")
+    for verb, words in (("run", "do jobs that are not done yet"), ("tune", "try methods' own settings")):
+        running = verbs.add_parser(verb, help=words)
+        running.add_argument("--minutes", type=float, default=60.0, help="begin none after this (default: %(default)s)")
+        running.add_argument("--workers", type=int, default=2, help="policies at a time (default: %(default)s)")
+        running.add_argument("--only", nargs="+", default=[], choices=METHODS, help="methods")
     verbs.add_parser("show", help="what there is")
     reporting = verbs.add_parser("report", help="tables, plots, figures")
     reporting.add_argument("--records", type=Path, help="another file of records; its figures are only printed")
     reporting.add_argument("--docs", type=Path, default=DOCS, help="where the page goes (default: %(default)s)")
     args = parser.parse_args()
-    if args.verb == "run":
-        return run(args.minutes, args.workers, args.only)
+    if args.verb in ("run", "tune"):
+        return (run if args.verb == "run" else tune)(args.minutes, args.workers, args.only)
     return show() if args.verb == "show" else report(args.records, args.docs)
 
 

@@ -11,8 +11,11 @@ from typing import Any
 
 from learning_parts.jobs import AUGMENTATIONS, DEMONSTRATIONS, MAPS, ROLLOUTS, SEEDS, SWEEP
 from learning_parts.plots import plot_conditions, plot_sweep
+from learning_parts.records import read_records
 from learning_parts.scenes import TASKS
 from learning_parts.tables import Record, looks, markdown, name_of, progress, select
+from learning_parts.tuning import ROLLOUTS as TRIAL_ROLLOUTS
+from learning_parts.tuning import tuning_path, tuning_table
 from learning_parts.verdicts import VERDICTS, Comparison, Target, comparison_table, comparisons, targets
 
 CONDITIONS_PICTURE, SWEEP_PICTURE = "learning_lift.png", "learning_sweep.png"
@@ -39,6 +42,7 @@ def write_report(records: Sequence[Record], docs: Path) -> list[Target]:
     parts += _pictures(drawn)
     for task, maps, count, kind in product(TASKS, MAPS, sorted({*SWEEP, DEMONSTRATIONS}), AUGMENTATIONS):
         parts += _group(records, task=task, maps=maps, demonstrations=count, augmentation=kind)
+    parts += _tuning_part(list(read_records(tuning_path()).values()))
     (docs / "learning_results.md").write_text("\n".join(part for part in parts if part))
     return [replace(t, name=f"{t.name}, {kind} augmentation") for kind, those in promised.items() for t in those]
 
@@ -141,3 +145,15 @@ def _group(records: Sequence[Record], **fields: Any) -> list[str]:
         head += "\nDoes it look? Held-out demonstrations; means over policies, whatever their demonstrations showed. "
         head += f"Moved: change of the action, in what the arm can do in one step.\n\n{seen}"
     return [head]
+
+
+def _tuning_part(records: Sequence[Record]) -> list[str]:
+    table = tuning_table(records)
+    if not table:
+        return []
+    return [
+        "## Each method's own settings\n\n"
+        f"`python benchmarks/learning.py tune`: `lift` under the mate, {DEMONSTRATIONS} demonstrations, common "
+        f"augmentation, training seed 0, {TRIAL_ROLLOUTS} rollouts in each condition, on seeds that are used for "
+        f"nothing else. In bold what the benchmark uses.\n\n{table}"
+    ]

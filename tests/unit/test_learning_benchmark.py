@@ -10,10 +10,12 @@ from autofocus_core.errors import AutofocusError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from autofocus_training.names import METHODS
+from autofocus_training.config import load_config
+from autofocus_training.names import METHOD_DEFAULTS, METHODS
 from learning_parts.jobs import Job, plan
 from learning_parts.jobs import tests_of as conditions_of
 from learning_parts.records import add_record, pooled, read_records
+from learning_parts.tuning import CANDIDATES, trials, tuning_table
 
 
 def record(seed: int, successes: tuple[int, int]) -> dict:
@@ -48,3 +50,22 @@ def test_records_survive_and_the_last_of_a_key_counts(tmp_path):
     path.write_text(path.read_text() + "{cut")
     with pytest.raises(AutofocusError, match=r"runs\.jsonl:4"):
         read_records(path)
+
+
+def test_every_method_with_a_knob_is_tried_as_often_as_ours_and_what_is_used_was_tried():
+    assert set(CANDIDATES) == set(METHOD_DEFAULTS)
+    assert {len(candidates) for candidates in CANDIDATES.values()} == {len(CANDIDATES["gated"])}
+    for trial in trials():
+        load_config("demo", [f"method={trial.method}", *trial.settings])  # every key is one
+    for method, used in METHOD_DEFAULTS.items():
+        assert used in CANDIDATES[method], method
+
+
+def test_the_table_of_candidates_shows_which_one_is_used():
+    tried = list(trials())
+    outcomes = {n: {"successes": k, "rollouts": 40} for n, k in zip(conditions_of("mate"), (31, 7))}
+    table = tuning_table([{"key": trial.key, "rollouts": outcomes} for trial in tried[:3]])
+    rows = table.splitlines()[2:]
+    assert len(rows) == 3 and all("31/40 | 7/40" in row for row in rows)
+    assert [("**" in row) for row in rows] == [t.settings == METHOD_DEFAULTS[t.method] for t in tried[:3]]
+    assert tuning_table([]) == ""
