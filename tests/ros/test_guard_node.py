@@ -148,20 +148,20 @@ def test_it_ends_cleanly_whenever_it_is_interrupted(spawn) -> None:
     processes = []
     for k in range(6):
         process = spawn(["python", "-m", "command_guard.node", "--ros-args", "-p", f"robot:={ROBOT_FILE}"])
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         while not catches(process.pid, signal.SIGTERM):  # Python's own handler is there for SIGINT alone
             assert process.poll() is None and time.monotonic() < deadline_s
             time.sleep(0.001)
         time.sleep(k * 0.05)
         process.send_signal(signal.SIGINT)
         processes.append(process)
-    ends_s = time.monotonic() + 10
+    ends_s = time.monotonic() + 30
     for process in processes:
         while process.poll() is None and time.monotonic() < ends_s:
             process.send_signal(signal.SIGINT)
             time.sleep(0.002)
         output = process.output_path.read_text()
-        assert process.wait(5) == 0 and "Traceback" not in output, output
+        assert process.wait(20) == 0 and "Traceback" not in output, output
 
 
 def catches(pid: int, number: signal.Signals) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 import sys
 import threading
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.images import IMAGE
 from autofocus_core.resample import Observation, StateHistory
 from autofocus_core.schema import Robot, load_robot
+from autofocus_core.signals import on_stop
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
@@ -303,8 +303,7 @@ def main(argv: list[str] | None = None) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     node = None
     stop = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):  # before anything that takes time
-        signal.signal(signum, lambda *_: stop.set())
+    on_stop(lambda _: stop.set())
     # With rclpy's own handlers the context is invalid before a callback that publishes has ended.
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()

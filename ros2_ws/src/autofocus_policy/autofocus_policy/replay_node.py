@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import queue
-import signal
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from autofocus_core.bags import Bag, BagMessage, open_bag
 from autofocus_core.episode import load_episode
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.schema import Robot, load_robot
+from autofocus_core.signals import ignore_stop, on_stop
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
@@ -235,8 +235,7 @@ def read_ahead(messages: Iterator[BagMessage]) -> Iterator[BagMessage]:
 def main(argv: list[str] | None = None) -> None:
     """Play once; exit status 2 where the recording or the graph is not fit for it."""
     stop = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):  # before anything that takes time
-        signal.signal(signum, lambda *_: stop.set())
+    on_stop(lambda _: stop.set())
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
     spinner = threading.Thread(target=_spin, args=(executor, ended := threading.Event()), name="executor")
@@ -262,8 +261,7 @@ def main(argv: list[str] | None = None) -> None:
             log.abort()
         executor.shutdown()
         rclpy.try_shutdown()
-        for signum in (signal.SIGINT, signal.SIGTERM):  # a second one must not end Python midway through its end
-            signal.signal(signum, signal.SIG_IGN)
+        ignore_stop()
 
 
 def _report(node: ReplayNode, log: AnswerLog) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import TypeVar
 
 import rclpy
 from autofocus_core.errors import EXIT_CODE, AutofocusError
+from autofocus_core.signals import ignore_stop, on_stop
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -23,8 +23,7 @@ def run(make: Callable[[], N], close: Callable[[N], None], args: list[str] | Non
     Signals are handled here and not by rclpy, which would invalidate its context while the node's own threads publish.
     """
     stop = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: stop.set())
+    on_stop(lambda _: stop.set())
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:
@@ -41,6 +40,7 @@ def run(make: Callable[[], N], close: Callable[[N], None], args: list[str] | Non
             close(node)
             node.destroy_node()
         rclpy.try_shutdown()
+        ignore_stop()
 
 
 def required(node: Node, name: str) -> str:

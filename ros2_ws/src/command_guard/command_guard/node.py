@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import time
 from collections import deque
@@ -18,6 +17,7 @@ import numpy as np
 import rclpy
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.schema import load_robot
+from autofocus_core.signals import ignore_stop, on_stop
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -42,7 +42,6 @@ STATUS_RATE_HZ = 10.0
 PUBLISHER_CHECK_RATE_HZ = 5.0
 PERIODS_KEPT = 1000
 FIFO_PRIORITY = 10  # of 1 to 99; the kernel's interrupt threads are at 50
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOP_WITHIN_S = 2.0  # at the end of the process: braking takes velocity / acceleration, mostly a tenth of this
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)  # a request or command replaces the one before
@@ -256,13 +255,11 @@ def run(args: list[str] | None) -> None:
     """Spin until SIGINT or SIGTERM; then brake, fall silent and end. Raises AutofocusError for wrong parameters."""
     stop_by_s = float("inf")
 
-    def stop(*_) -> None:
+    def stop(_: int) -> None:
         nonlocal stop_by_s
         stop_by_s = min(stop_by_s, time.monotonic() + STOP_WITHIN_S)
 
-    # Before anything that takes time: until there is a handler, SIGINT ends the process midway, with status -2.
-    for number in STOP_SIGNALS:
-        signal.signal(number, stop)
+    on_stop(stop)
     prompt = raise_priority()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -281,8 +278,7 @@ def run(args: list[str] | None) -> None:
                     break
             executor.spin_once(timeout_sec=0.1)
     finally:
-        for number in STOP_SIGNALS:  # a second one, while Python tears itself down, would end it with status -2, too
-            signal.signal(number, signal.SIG_IGN)
+        ignore_stop()
         rclpy.try_shutdown()
 
 

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 
 import rclpy
+from autofocus_core.signals import ignore_stop, on_stop
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -125,9 +125,8 @@ class JoystickNode(Node):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted."""
     stopped: list[int] = []
+    on_stop(stopped.append)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, frame: stopped.append(received))
     node = JoystickNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -137,6 +136,7 @@ def main(args: list[str] | None = None) -> int:
     node.close()
     node.destroy_node()
     rclpy.try_shutdown()
+    ignore_stop()
     return 0
 
 

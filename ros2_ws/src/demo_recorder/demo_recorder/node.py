@@ -21,6 +21,7 @@ import rclpy
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.messages import default_distro
 from autofocus_core.schema import load_robot, load_task
+from autofocus_core.signals import ignore_stop, on_stop
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -233,14 +234,13 @@ def main(args: list[str] | None = None) -> int:
     ended = threading.Event()
     signals: list[int] = []
 
-    def on_signal(number: int, frame: object) -> None:
+    def on_signal(number: int) -> None:
         signals.append(number)
         ended.set()
 
+    on_stop(on_signal)
     # rclpy's own handlers would take the context away before the recording is finished.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
     try:
         node = RecorderNode()
         gc.collect()
@@ -256,6 +256,7 @@ def main(args: list[str] | None = None) -> int:
         return EXIT_CODE
     finally:
         rclpy.try_shutdown()
+        ignore_stop()
     return 0
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import array
 import json
 import os
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -21,6 +20,7 @@ import rclpy
 from autofocus_core.dds import make_room
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.names import DEVICE_INFO_NAME
+from autofocus_core.signals import ignore_stop, on_stop
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor
@@ -207,10 +207,9 @@ def main(args: list[str] | None = None, source: Source | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 2 for what its user can mend."""
     stop = threading.Event()
     make_room(os.environ)
+    on_stop(lambda _: stop.set())
     # rclpy's own handlers would take the context away under the camera's thread.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     node = None
     try:
         node = RealSenseNode(source)
@@ -228,6 +227,7 @@ def main(args: list[str] | None = None, source: Source | None = None) -> int:
             print("the RealSense library does not let go of the device: leaving it", file=sys.stderr, flush=True)
             os._exit(1)  # waiting for its threads would be for ever
         rclpy.try_shutdown()
+        ignore_stop()
     return 0
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 import rclpy
 from autofocus_core.errors import EXIT_CODE, AutofocusError
+from autofocus_core.signals import ignore_stop, on_stop
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -24,10 +24,9 @@ def spin(
 ) -> int:
     """Make a node and spin it until SIGINT, SIGTERM or `finished`; exit status 2 for an AutofocusError."""
     stopped: list[int] = []
+    on_stop(stopped.append)
     # rclpy's own handlers take the context away while the node still publishes.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, frame: stopped.append(received))
     node = None
     try:
         node = make()
@@ -43,4 +42,5 @@ def spin(
             close(node)
             node.destroy_node()
         rclpy.try_shutdown()
+        ignore_stop()
     return 0

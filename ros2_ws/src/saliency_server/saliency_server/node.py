@@ -9,7 +9,6 @@ are loaded at the first episode and stay. When nothing is left to do, the folder
 from __future__ import annotations
 
 import dataclasses
-import signal
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import rclpy
 from autofocus_core.errors import EXIT_CODE, AutofocusError
 from autofocus_core.schema import load_robot, load_task
+from autofocus_core.signals import ignore_stop, on_stop
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -200,9 +200,8 @@ class SaliencyServer(Node):
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the episode in hand is finished."""
     signals: list[int] = []
+    on_stop(signals.append)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, frame: signals.append(received))
     try:
         node = SaliencyServer()
         executor = SingleThreadedExecutor()
@@ -215,6 +214,7 @@ def main(args: list[str] | None = None) -> int:
         return EXIT_CODE
     finally:
         rclpy.try_shutdown()
+        ignore_stop()
     return 0
 
 
