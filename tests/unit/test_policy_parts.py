@@ -1,9 +1,13 @@
-"""The worker thread, the histograms and the monitor."""
+"""The worker thread, the histograms, the monitor, and the answers of a replay."""
 
 import threading
 import time
 
+import numpy as np
+import policy_files as files
 import pytest
+from autofocus_core import messages
+from autofocus_policy.answers import ANSWERS_TYPE, AnswerLog, read_answers
 from autofocus_policy.monitor import Monitor
 from autofocus_policy.timing import Durations
 from autofocus_policy.worker import NewestWins
@@ -95,3 +99,21 @@ def test_what_may_be_left_out_never_delays_anything():
     while len(done) < 2:
         time.sleep(0.001)
     assert worker.close() and done == [0, 2] and worker.superseded == 0
+
+
+def test_a_request_to_hold_is_counted_and_is_no_answer(tmp_path):
+    """A replay's bag has them, too: without points there is nothing to compare, and no latency to tell."""
+    header, at, trajectory, point, duration = (messages.message_class(t) for t in (
+        "std_msgs/msg/Header", "builtin_interfaces/msg/Time", ANSWERS_TYPE, "trajectory_msgs/msg/JointTrajectoryPoint",
+        "builtin_interfaces/msg/Duration"))
+    none, names = np.zeros(0), list(files.SIM_ROBOT.joint_names)
+    log = AnswerLog(tmp_path / "answers")
+    for sec, points in ((5, 8), (6, 0), (7, 8)):
+        rows = [point(positions=np.full(6, 0.1 * k), velocities=none, accelerations=none, effort=none,
+                      time_from_start=duration(sec=k, nanosec=0)) for k in range(points)]
+        msg = trajectory(header=header(stamp=at(sec=sec, nanosec=0), frame_id=""), joint_names=names, points=rows)
+        log.add(messages.serialize(msg, ANSWERS_TYPE), sec * 10**9 + 20_000_000)
+    assert log.close() == 3
+    found = read_answers(tmp_path / "answers", files.SIM_ROBOT)
+    assert sorted(found.positions) == [5 * 10**9, 7 * 10**9] and found.holds == 1
+    assert found.latency_ms.tolist() == [20.0, 20.0]
