@@ -95,6 +95,7 @@ def test_f18_inference_fails_in_the_middle_of_a_lift(ros_node, spawn, wait_until
     cell = LiftCell(ros_node, spawn, wait_until, tmp_path, lift, fault)
     most_ms = INFERENCE[fault]
     command_ms = [trial[0] for trial in trials_ms(cell, signal.SIGUSR1, f"inference {fault}", most_ms, 1, True)]
-    assert ("dead" if fault == "exits" else "late") in cell.watch.status["reason"]
+    said = ("dead",) if fault == "exits" else ("late", "asked to hold")  # whichever of guard and policy notices first
+    assert any(words in cell.watch.status["reason"] for words in said)
     record(f"F18 inference {fault} in a lift to command at rest", command_ms, most_ms)
     assert max(command_ms) <= 2 * most_ms, command_ms
