@@ -5,8 +5,8 @@
 
 The limit is the same loop with the same network on batches that are in memory already: what the data cost is the
 difference. Both run in turn, several times; the ratio is the median of the rounds'. The target is for one thread of
-torch, which is the default; where two threads take all cores, what the workers do is taken from the network, and the row
-says how much that is.
+torch, which is the default; where two threads take all cores, what the workers do is taken from the network, and the
+row says how much that is.
 """
 
 from __future__ import annotations

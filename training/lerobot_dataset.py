@@ -175,7 +175,7 @@ def _is_depth(feature: Mapping[str, Any]) -> bool:
 def _joints(info: Mapping[str, Any], key: str, robot: Robot, choice: Choice) -> tuple[int, ...]:
     """For each of the robot's joints, which number of the feature it is."""
     feature = info["features"][key]
-    width = int(feature["shape"][0])
+    width = int((feature.get("shape") or [0])[0])
     names = choice.joints or _names(feature)
     plain = [name.removesuffix(".pos") for name in names]  # as LeRobot's own robots call a joint's position
     if len(plain) != width or any(plain.count(joint) != 1 for joint in robot.joint_names):
