@@ -1,5 +1,6 @@
 """The worker thread, the histograms, the monitor, and the answers of a replay."""
 
+import json
 import threading
 import time
 
@@ -58,7 +59,28 @@ def test_percentiles():
     assert durations.percentile_ms(50) == pytest.approx(50.5, abs=0.5)
     assert durations.percentile_ms(99) == pytest.approx(99.5, abs=0.5)
     assert durations.percentile_ms(100) == durations.max_ms == 5000.0
-    assert sum(__import__("json").loads(durations.to_json())["counts"].values()) == 100
+    assert sum(json.loads(durations.to_json())["counts"].values()) == 100
+
+
+def test_durations_can_be_read_while_another_thread_counts(monkeypatch):
+    """The status of a policy node on a busy machine met its inference thread within numpy's nonzero, which raises when
+    the array changes under it ("number of non-zero array elements changed"): the node ended in mid-run."""
+    durations = Durations()
+    durations.add(1.0)
+    nonzero = np.flatnonzero
+
+    def interrupted(array: np.ndarray) -> np.ndarray:
+        before = np.count_nonzero(array)
+        other = threading.Thread(target=durations.add, args=(7.0,))
+        other.start()
+        other.join(5)
+        assert not other.is_alive()  # nobody waits for a reader
+        assert np.count_nonzero(array) == before
+        return nonzero(array)
+
+    monkeypatch.setattr(np, "flatnonzero", interrupted)
+    assert sum(json.loads(durations.to_json())["counts"].values()) == 1
+    assert sum(json.loads(durations.to_json())["counts"].values()) == 2
 
 
 def test_monitor_counts_holds_and_misses():
