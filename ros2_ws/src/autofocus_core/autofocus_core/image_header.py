@@ -26,6 +26,18 @@ def jpeg_scans(data: bytes) -> int:
     return data.count(b"\xff\xda")
 
 
+def png_chunks_fit(data: bytes | memoryview) -> bool:
+    """Whether every chunk of a PNG ends within it. OpenCV takes as much memory as a chunk's length claims, up to 4 GB,
+    before it looks whether there is as much to read."""
+    data, at = memoryview(data), len(PNG_MAGIC)
+    while at + 12 <= len(data):  # length, type, content, CRC
+        length, kind = struct.unpack_from(">I4s", data, at)
+        at += 12 + length
+        if kind == b"IEND":
+            break
+    return at <= len(data)
+
+
 def _jpeg_size_px(data: memoryview) -> tuple[int, int] | None:
     at = 2
     while at + 9 <= len(data):

@@ -14,7 +14,7 @@ import numpy as np
 from rosbags.image import ImageError, image_to_cvimage
 
 from autofocus_core.errors import AutofocusError
-from autofocus_core.image_header import image_size_px, jpeg_scans
+from autofocus_core.image_header import image_size_px, jpeg_scans, png_chunks_fit
 from autofocus_core.messages import stamp_ns
 
 if TYPE_CHECKING:
@@ -215,6 +215,10 @@ def _check_compressed(data: np.ndarray, format: str, where: str, size_px: tuple[
         # OpenCV fills the missing part of a cut JPEG with grey and says nothing.
         raise ImageDecodeError(
             where, f"a {name} of {data.size} bytes without its end", f"a whole {name}", "leave this recording out"
+        )
+    if name == "PNG" and not png_chunks_fit(data.data):
+        raise ImageDecodeError(
+            where, f"{data.size} bytes of PNG with a chunk longer than that", "a whole PNG", "leave this recording out"
         )
     if size_px is not None and found != size_px:
         raise ImageSizeError(where, found, size_px)
