@@ -7,16 +7,29 @@ end the signals are ignored: Python takes its handlers away while it tears itsel
 
 from __future__ import annotations
 
+import queue
 import signal
+import threading
 from collections.abc import Callable
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def on_stop(call: Callable[[int], object]) -> None:
-    """From now on `call(number)` for each of them, in the main thread."""
+    """From now on `call(number)` for each of them, in a thread of its own.
+
+    Not in the handler: that one interrupts the main thread anywhere, in another handler, too, so whatever takes a lock
+    there, as `threading.Event.set` does, may wait for itself for ever. What it may use is a SimpleQueue.
+    """
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def tell() -> None:
+        while True:
+            call(arrived.get())
+
+    threading.Thread(target=tell, name="signals", daemon=True).start()
     for number in STOP_SIGNALS:
-        signal.signal(number, lambda received, frame: call(received))
+        signal.signal(number, lambda received, frame: arrived.put(received))
 
 
 def ignore_stop() -> None:
