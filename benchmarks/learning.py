@@ -32,7 +32,7 @@ from autofocus_sim.seeds import (
     SeedRange,
 )
 from autofocus_training.names import METHODS
-from learning_parts.jobs import ROLLOUTS, Job, plan
+from learning_parts.jobs import ABLATIONS, ROLLOUTS, Job, plan
 from learning_parts.records import add_record, read_records, records_path
 from learning_parts.report import write_report
 from learning_parts.scenes import TASKS
@@ -124,7 +124,8 @@ def show() -> int:
 
 
 def report(path: Path | None, docs: Path) -> int:
-    """The page, its pictures, and, of the benchmark's own records (`path` None), the figures with targets."""
+    """The page, its pictures, and, of the benchmark's own records (`path` None), the figures with targets. Trials of
+    settings are those beside the records."""
     planned = {job.key for job in plan(METHODS)}
     found = read_records(path)
     records = [record for key, record in found.items() if key in planned]
@@ -133,7 +134,8 @@ def report(path: Path | None, docs: Path) -> int:
     if not records:
         print(f"{path or records_path()}: no records yet; `python benchmarks/learning.py run --minutes 60` makes some")
         return 0
-    for target in write_report(records, docs):
+    tried = read_records((path or records_path()).with_name(tuning_path().name))
+    for target in write_report(records, docs, list(tried.values())):
         if target.met is None:
             print(f"   ? {target.name}: not measured yet (target {target.text})")
             continue
@@ -153,7 +155,7 @@ def main() -> int:
         running = verbs.add_parser(verb, help=words)
         running.add_argument("--minutes", type=float, default=60.0, help="begin none after this (default: %(default)s)")
         running.add_argument("--workers", type=int, default=2, help="policies at a time (default: %(default)s)")
-        running.add_argument("--only", nargs="+", default=[], choices=METHODS, help="methods")
+        running.add_argument("--only", nargs="+", default=[], choices=(*METHODS, *ABLATIONS), help="methods")
     verbs.add_parser("show", help="what there is")
     reporting = verbs.add_parser("report", help="tables, plots, figures")
     reporting.add_argument("--records", type=Path, help="another file of records; its figures are only printed")

@@ -11,18 +11,18 @@ from typing import Any
 
 from learning_parts.jobs import AUGMENTATIONS, DEMONSTRATIONS, MAPS, ROLLOUTS, SEEDS, SWEEP
 from learning_parts.plots import plot_conditions, plot_sweep
-from learning_parts.records import read_records
 from learning_parts.scenes import TASKS
 from learning_parts.tables import Record, looks, markdown, name_of, progress, select
 from learning_parts.tuning import ROLLOUTS as TRIAL_ROLLOUTS
-from learning_parts.tuning import tuning_path, tuning_table
+from learning_parts.tuning import tuning_table
 from learning_parts.verdicts import VERDICTS, Comparison, Target, comparison_table, comparisons, targets
 
 CONDITIONS_PICTURE, SWEEP_PICTURE = "learning_lift.png", "learning_sweep.png"
 
 
-def write_report(records: Sequence[Record], docs: Path) -> list[Target]:
-    """Write learning_results.md and images/learning_*.png in `docs`; the targets, those not measured yet, too.
+def write_report(records: Sequence[Record], docs: Path, tried: Sequence[Record] = ()) -> list[Target]:
+    """Write learning_results.md and images/learning_*.png in `docs`; the targets, those not measured yet, too. tried:
+    records of the trials of methods' own settings.
 
     A picture that there is nothing for yet is not written, and an old one of that name taken away.
     """
@@ -36,13 +36,13 @@ def write_report(records: Sequence[Record], docs: Path) -> list[Target]:
             drawn.append(name)
         else:
             (images / name).unlink(missing_ok=True)
-    promised = {kind: targets(select(records, augmentation=kind)) for kind in AUGMENTATIONS}
+    promised = {kind: targets(records, kind) for kind in AUGMENTATIONS}
     parts = [_head(records), _target_list(promised)]
     parts += _rival_parts({kind: comparisons(select(records, augmentation=kind)) for kind in AUGMENTATIONS})
     parts += _pictures(drawn)
     for task, maps, count, kind in product(TASKS, MAPS, sorted({*SWEEP, DEMONSTRATIONS}), AUGMENTATIONS):
         parts += _group(records, task=task, maps=maps, demonstrations=count, augmentation=kind)
-    parts += _tuning_part(list(read_records(tuning_path()).values()))
+    parts += _tuning_part(tried)
     (docs / "learning_results.md").write_text("\n".join(part for part in parts if part))
     return [replace(t, name=f"{t.name}, {kind} augmentation") for kind, those in promised.items() for t in those]
 

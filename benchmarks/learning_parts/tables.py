@@ -17,7 +17,7 @@ from learning_parts.scenes import TRAINING_SETS
 #: Columns: (condition of the demonstrations, condition of the rollouts).
 COLUMNS = tuple((shown, tested) for shown in TRAINING_SETS for tested in tests_of(shown))
 CONFOUNDED = (("mate", "mate_broken"), ("lamp", "lamp_broken"))
-NAMES = {"none": "BC", "gated": "AutoFocus (gated)", "reg-mse": "reg-mse (the paper's)"}
+NAMES = {"none": "BC", "gated": "AutoFocus (gated)", "reg-mse-paper": "reg-mse, the paper's settings"}
 OURS, CLONING = "gated", "none"
 #: Of `training.looking.Looking`: the column's head, and how a mean is written.
 LOOKS = {

@@ -12,10 +12,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from autofocus_training.config import load_config
 from autofocus_training.names import METHOD_DEFAULTS, METHODS
-from learning_parts.jobs import Job, plan
+from learning_parts.jobs import ABLATIONS, Job, needs_maps, plan
 from learning_parts.jobs import tests_of as conditions_of
 from learning_parts.records import add_record, pooled, read_records
 from learning_parts.tuning import CANDIDATES, trials, tuning_table
+from learning_parts.work import config_of
 
 
 def record(seed: int, successes: tuple[int, int]) -> dict:
@@ -27,11 +28,18 @@ def record(seed: int, successes: tuple[int, int]) -> dict:
 def test_every_job_comes_once_and_the_claim_comes_first():
     jobs = list(plan(METHODS))
     assert len({job.key for job in jobs}) == len(jobs)
-    assert {job.method for job in jobs} == set(METHODS)
+    assert {job.method for job in jobs} == {*METHODS, *ABLATIONS}
     assert {(job.task, job.shown) for job in jobs} == {(t, s) for t in ("lift", "place", "pack")
                                                        for s in ("nominal", "mate", "lamp")}
     first = jobs[:15]
     assert {job.seed for job in first} == {0} and {"none", "gated", "reg-mse"} <= {job.method for job in first}
+
+
+def test_an_ablation_is_its_method_with_its_own_settings_and_nothing_else():
+    paper, tuned = (config_of(Job("lift", "mate", method, "automatic", 30, 0, "common")).as_dict()
+                    for method in ("reg-mse-paper", "reg-mse"))  # fmt: skip
+    assert {key: paper[key] for key in paper if paper[key] != tuned[key]} == {"saliency_beta": 1.0}
+    assert needs_maps("reg-mse-paper") and needs_maps("gated") and not needs_maps("none")
 
 
 def test_each_training_set_is_tested_as_shown_and_changed():

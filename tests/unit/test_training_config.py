@@ -55,8 +55,8 @@ def test_a_method_brings_its_own_settings_and_set_has_the_last_word():
         return config_of(parse(["episodes", "--robot", "r", "--task", "t", "--out", "o", *more]))
 
     assert asked().saliency_weight == load_config("demo").saliency_weight
-    paper = asked("--method", "reg-mse")
-    assert (paper.method, paper.saliency_weight, paper.saliency_beta) == ("reg-mse", 5.0, 1.0)
+    tuned = asked("--method", "reg-mse")
+    assert (tuned.method, tuned.saliency_weight, tuned.saliency_beta) == ("reg-mse", 5.0, 10.0)
     assert asked("--method", "reg-mse", "--set", "saliency_weight=2").saliency_weight == 2.0
     assert asked("--config", "tiny", "--set", "method=reg-mse").saliency_weight == load_config("tiny").saliency_weight
     for method, keys in METHOD_DEFAULTS.items():
