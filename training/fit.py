@@ -49,7 +49,8 @@ class Run:
         self.network.load_state_dict(state["network"])
         self.normaliser.load_state_dict(state["normaliser"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.average = dict(state["average"])
+        device = next(self.network.parameters()).device  # the file was read to the CPU
+        self.average = {name: value.to(device) for name, value in state["average"].items()}
         self.step = state["step"]
 
     def result(self) -> Network:
