@@ -32,7 +32,7 @@ from autofocus_sim.seeds import (
     SeedRange,
 )
 from autofocus_training.names import METHODS
-from learning_parts.jobs import ABLATIONS, ROLLOUTS, Job, plan
+from learning_parts.jobs import ABLATIONS, ROLLOUTS, SEEDS_APART, Job, plan
 from learning_parts.records import add_record, read_records, records_path
 from learning_parts.report import write_report
 from learning_parts.scenes import TASKS
@@ -96,6 +96,7 @@ def work(todos: list[Todo], minutes: float, workers: int) -> None:
         while True:
             while len(running) < workers and time.monotonic() < end_s and (todo := next(waiting, None)) is not None:
                 job, (shown, tested) = todo.job, todo.seeds
+                shown = shown.after(SEEDS_APART * job.seed)
                 demonstrations = make(job.task, job.shown, job.demonstrations, todo.sets, seeds=shown)
                 running[pool.submit(run_job, job, demonstrations, todo.rollouts, tested, todo.settings)] = todo
             if not running:

@@ -76,7 +76,8 @@ def settings_hash(config: Config) -> str:
 def _roll_out(
     policy: Network, robot: Robot, task: Task, condition: str, count: int, seeds: SeedRange
 ) -> dict[str, Any]:
-    """Every policy meets the same scenes."""
+    """Every policy meets the same scenes; "failed": which of them, counted from the first, it failed in."""
     results = run_rollouts(policy, robot, task, condition, seeds.take(count))
     failures = Counter(result.outcome for result in results if not result.success)
-    return {"successes": sum(result.success for result in results), "rollouts": count, "failures": dict(failures)}
+    failed = [number for number, result in enumerate(results) if not result.success]
+    return {"successes": count - len(failed), "rollouts": count, "failures": dict(failures), "failed": failed}

@@ -10,9 +10,10 @@ from autofocus_core.errors import AutofocusError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+from autofocus_sim.seeds import BENCHMARK_DEMONSTRATIONS
 from autofocus_training.config import load_config
 from autofocus_training.names import METHOD_DEFAULTS, METHODS
-from learning_parts.jobs import ABLATIONS, Job, needs_maps, plan
+from learning_parts.jobs import ABLATIONS, SEEDS, SEEDS_APART, Job, needs_maps, plan
 from learning_parts.jobs import tests_of as conditions_of
 from learning_parts.records import add_record, pooled, read_records
 from learning_parts.tuning import CANDIDATES, trials, tuning_table
@@ -40,6 +41,13 @@ def test_an_ablation_is_its_method_with_its_own_settings_and_nothing_else():
                     for method in ("reg-mse-paper", "reg-mse"))  # fmt: skip
     assert {key: paper[key] for key in paper if paper[key] != tuned[key]} == {"saliency_beta": 1.0}
     assert needs_maps("reg-mse-paper") and needs_maps("gated") and not needs_maps("none")
+
+
+def test_each_training_seed_is_shown_demonstrations_of_its_own():
+    """All seeds shared 30 demonstrations: what differed between seeds did not include which corner of the table had
+    been demonstrated."""
+    assert max(job.demonstrations for job in plan(METHODS)) < SEEDS_APART / 2  # room for operators that failed
+    assert BENCHMARK_DEMONSTRATIONS.after(SEEDS_APART * max(SEEDS)).take(SEEDS_APART)
 
 
 def test_each_training_set_is_tested_as_shown_and_changed():

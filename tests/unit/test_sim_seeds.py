@@ -40,3 +40,6 @@ def test_seeds_are_taken_from_the_range_only():
     for count, skip in ((11, 0), (1, 10), (-1, 0), (1, -1)):
         with pytest.raises(AutofocusError, match=r"10 \.\. 19"):
             small.take(count, skip)
+    assert small.after(7) == SeedRange("test", 17, 19)
+    with pytest.raises(AutofocusError, match=r"10 \.\. 19"):
+        small.after(10)

@@ -27,6 +27,10 @@ class SeedRange:
                                  "ask for fewer: the next seeds are another range's")
         return range(self.first + skip, self.first + skip + count)
 
+    def after(self, skip: int) -> SeedRange:
+        """What is left of it after the first ``skip`` seeds."""
+        return SeedRange(self.use, self.take(1, skip)[0], self.last)
+
     def __contains__(self, seed: int) -> bool:
         return self.first <= seed <= self.last
 
