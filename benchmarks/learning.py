@@ -80,7 +80,7 @@ def tune(minutes: float, workers: int, only: list[str]) -> int:
 
 def work(todos: list[Todo], minutes: float, workers: int) -> None:
     """Do what has no record yet, in order, until the time is over; what was begun is finished."""
-    from learning_parts.demonstrations import make  # here: a report needs neither simulator nor torch
+    from learning_parts.demonstrations import make  # here: a report needs neither MuJoCo nor torch
     from learning_parts.work import run_job
 
     end_s = time.monotonic() + 60.0 * minutes

@@ -15,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from autofocus_training.names import METHODS
+from learning_parts.coverage import coverage, outside
 from learning_parts.jobs import DEMONSTRATIONS, Job, plan
 from learning_parts.jobs import tests_of as conditions_of
 from learning_parts.report import write_report
@@ -151,6 +152,13 @@ def test_newcombes_interval_is_that_of_the_paper():
     """Newcombe 1998, table II: 56/70 less 48/80, method 10: 0.0524 to 0.3339; 9/10 less 3/10: 0.1705 to 0.8090."""
     assert newcombe_interval(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=1e-4)
     assert newcombe_interval(9, 10, 3, 10) == pytest.approx((0.1705, 0.8090), abs=1e-4)
+
+
+def test_what_was_not_demonstrated_is_counted():
+    """More demonstrations leave no more outside; the hull of three places holds next to none of 50."""
+    counts = [outside("lift", 0, shown) for shown in (3, 10, 30, 60)]
+    assert counts == sorted(counts, reverse=True) and counts[0] > 40 and counts[-1] < 25
+    assert f"ones: {counts[2]} (seed 0), {outside('lift', 1)} (seed 1), " in coverage("lift")
 
 
 def test_the_page_has_what_there_is_and_says_what_is_missing(tmp_path):
