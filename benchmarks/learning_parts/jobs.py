@@ -84,14 +84,16 @@ def plan(methods: tuple[str, ...]) -> Iterator[Job]:
         yield from group(lift, broken_first, LEADERS, "automatic", both, (DEMONSTRATIONS,), (seed,))
         yield from group(lift, broken_first, tuple(ABLATIONS), "automatic", ("common",), (DEMONSTRATIONS,), (seed,))
 
-    def following(seed: int) -> Iterator[Job]:
+    def others_too(seed: int) -> Iterator[Job]:
         yield from group(lift, ("mate",), others, "automatic", ("common",), (DEMONSTRATIONS,), (seed,))
+
+    def other_tasks(seed: int) -> Iterator[Job]:
         yield from group(others_two, ("mate",), SWEPT, "automatic", ("annotated",), (60,), (seed,))
 
-    yield from leading(0)
-    yield from following(0)
-    for part, seed in product((leading, following), SEEDS[1:]):
-        yield from part(seed)
+    for part, chosen in ((leading, (0,)), (others_too, (0,)), (leading, SEEDS), (other_tasks, (0,)),
+                         (others_too, SEEDS), (other_tasks, SEEDS)):  # fmt: skip
+        for seed in chosen:
+            yield from part(seed)
     for seed in SEEDS:
         yield from group(lift, ("mate", "nominal"), SWEPT, "automatic", ("common",), SWEEP, (seed,))
         yield from group(lift, broken_first, others, "automatic", both, (DEMONSTRATIONS,), (seed,))
