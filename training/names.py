@@ -14,15 +14,15 @@ ENCODERS = ("fast", "resnet", "resnet18", "pretrained")
 #: `--method` applies them; a method without an entry has no such knob.
 METHOD_DEFAULTS: dict[str, tuple[str, ...]] = {
     "reg-mse": ("saliency_weight=5.0", "saliency_beta=10.0"),  # the paper, on a robot: beta 1, which does worse here
-    "reg-l1": ("saliency_weight=5.0", "saliency_beta=1.0"),
+    "reg-l1": ("saliency_weight=5.0", "saliency_beta=10.0"),
     "reg-kl": ("saliency_weight=1.0", "saliency_beta=10.0"),
-    "reg-js": ("saliency_weight=1.0", "saliency_beta=10.0"),
-    "reg-tv": ("saliency_weight=1.0", "saliency_beta=10.0"),
+    "reg-js": ("saliency_weight=5.0", "saliency_beta=10.0"),
+    "reg-tv": ("saliency_weight=5.0", "saliency_beta=10.0"),
     "reg-share": ("saliency_weight=1.0",),
     "gated": ("saliency_weight=0.3",),
-    "gated-union": ("saliency_weight=0.3",),
+    "gated-union": ("saliency_weight=1.0",),
     "gril": ("saliency_weight=3.0",),
-    "contrastive": ("saliency_weight=0.1",),
+    "contrastive": ("saliency_weight=0.3",),
 }
 
 #: Methods that cannot be trained without maps.
