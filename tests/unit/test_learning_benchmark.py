@@ -19,6 +19,8 @@ from learning_parts.records import add_record, pooled, read_records
 from learning_parts.tuning import CANDIDATES, trials, tuning_table
 from learning_parts.work import config_of
 
+TRIED = Path(__file__).parents[2] / "benchmarks" / "results" / "learning_tuning.jsonl"
+
 
 def record(seed: int, successes: tuple[int, int]) -> dict:
     job = Job("lift", "mate", "none", "automatic", 30, seed, "common")
@@ -75,6 +77,17 @@ def test_every_method_with_a_knob_is_tried_as_often_as_ours_and_what_is_used_was
         load_config("demo", [f"method={trial.method}", *trial.settings])  # every key is one
     for method, used in METHOD_DEFAULTS.items():
         assert used in CANDIDATES[method], method
+
+
+def test_what_is_used_is_what_did_best_of_the_candidates():
+    """Successes of both conditions together; of candidates that are level, any."""
+    found = {key: sum(o["successes"] for o in r["rollouts"].values()) for key, r in read_records(TRIED).items()}
+    assert set(found) == {trial.key for trial in trials()}
+    for method, used in METHOD_DEFAULTS.items():
+        mine = [trial for trial in trials() if trial.method == method]
+        best = max(mine, key=lambda trial: found[trial.key])
+        level = [trial.settings for trial in mine if found[trial.key] == found[best.key]]
+        assert used in level, f"{method}: {best.settings} had {found[best.key]} of 80"
 
 
 def test_the_table_of_candidates_shows_which_one_is_used():
