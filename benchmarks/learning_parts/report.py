@@ -108,8 +108,8 @@ def _rival_parts(found: Mapping[str, Sequence[Comparison]]) -> list[str]:
         f"## Ours against each rival: lift, {DEMONSTRATIONS} demonstrations, confounded\n\n"
         "Ours has the annotator's maps. Compared on the training seeds and conditions that both have: their rollouts "
         "pooled, interval of Newcombe (1998), Fisher's exact test, two-sided, and the same corrected for the number of "
-        "rivals (Holm). All policies meet the same scenes, but success is not recorded by scene, so this is the "
-        "unpaired test: somewhat wide for the scenes. It is too narrow for the training: rollouts of one policy are "
+        "rivals (Holm). All policies meet the same scenes, but not every record says in which it failed, so this is "
+        "the unpaired test: somewhat wide for the scenes. It is too narrow for the training: rollouts of one policy are "
         f"not independent, and there are at most {len(SEEDS)} seeds, so look at the pairs, too (one training seed, one "
         "condition).\n"
     )
