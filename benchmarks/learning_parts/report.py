@@ -108,10 +108,10 @@ def _rival_parts(found: Mapping[str, Sequence[Comparison]]) -> list[str]:
         f"## Ours against each rival: lift, {DEMONSTRATIONS} demonstrations, confounded\n\n"
         "Ours has the annotator's maps. Compared on the training seeds and conditions that both have: their rollouts "
         "pooled, interval of Newcombe (1998), Fisher's exact test, two-sided, and the same corrected for the number of "
-        "rivals (Holm). All policies meet the same scenes, but not every record says in which it failed, so this is "
-        "the unpaired test: somewhat wide for the scenes. It is too narrow for the training: rollouts of one policy are "
-        f"not independent, and there are at most {len(SEEDS)} seeds, so look at the pairs, too (one training seed, one "
-        "condition).\n"
+        "rivals (Holm). All policies meet the same scenes, but not every record says in which it failed, so this "
+        "is the unpaired test: somewhat wide for the scenes. It is too narrow for the training: rollouts of one policy "
+        f"are not independent, and there are at most {len(SEEDS)} seeds, so look at the pairs, too (one training seed, "
+        "one condition).\n"
     )
     return [head, *(_rival_part(kind, those) for kind, those in measured.items())]
 
