@@ -40,12 +40,15 @@ ASKS = {
 }  # fmt: skip
 
 
-def plot_conditions(records: Sequence[Record], task: str, demonstrations: int, path: Path) -> bool:
-    """A panel for each condition, a row for each method: pooled success with its 95 % Wilson interval, filled where the
-    augmentation used the annotation, a small dot for each training seed. False, and no file, where there is no record.
+def plot_conditions(
+    records: Sequence[Record], task: str, demonstrations: int, path: Path, only: Sequence[str] = ()
+) -> bool:
+    """A panel for each condition, a row for each method (`only` these, where any are named): pooled success with its
+    95 % Wilson interval, filled where the augmentation used the annotation, a small dot for each training seed. False,
+    and no file, where there is no record.
     """
     chosen = select(records, task=task, maps="automatic", demonstrations=demonstrations)
-    methods = ranked(chosen)[::-1]  # the best on top
+    methods = [method for method in ranked(chosen) if not only or method in only][::-1]  # the best on top
     if not methods:
         return False
     figure = Figure(figsize=(13, 1.6 + 0.36 * len(methods)), layout="constrained")

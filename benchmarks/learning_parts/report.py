@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from learning_parts.coverage import coverage
-from learning_parts.jobs import AUGMENTATIONS, DEMONSTRATIONS, MAPS, ROLLOUTS, SEEDS, SWEEP
+from learning_parts.jobs import AUGMENTATIONS, DEMONSTRATIONS, LEADERS, MAPS, ROLLOUTS, SEEDS, SWEEP
 from learning_parts.plots import plot_conditions, plot_sweep
 from learning_parts.scenes import TASKS
 from learning_parts.tables import Record, looks, markdown, name_of, progress, select
@@ -19,6 +19,7 @@ from learning_parts.tuning import tuning_table
 from learning_parts.verdicts import VERDICTS, Comparison, Target, comparison_table, comparisons, targets
 
 CONDITIONS_PICTURE, SWEEP_PICTURE = "learning_lift.png", "learning_sweep.png"
+LEADERS_PICTURE = "learning_leaders.png"  # for the README
 
 
 def write_report(records: Sequence[Record], docs: Path, tried: Sequence[Record] = ()) -> list[Target]:
@@ -31,6 +32,7 @@ def write_report(records: Sequence[Record], docs: Path, tried: Sequence[Record] 
     drawn = []
     for name, done in (
         (CONDITIONS_PICTURE, plot_conditions(records, "lift", DEMONSTRATIONS, images / CONDITIONS_PICTURE)),
+        (LEADERS_PICTURE, plot_conditions(records, "lift", DEMONSTRATIONS, images / LEADERS_PICTURE, LEADERS)),
         (SWEEP_PICTURE, plot_sweep(records, "lift", images / SWEEP_PICTURE)),
     ):
         if done:
@@ -131,7 +133,7 @@ def _pictures(drawn: Sequence[str]) -> list[str]:
         "the right where the confounder is broken?",
         SWEEP_PICTURE: "Success against the number of demonstrations, lift: how far to the left does a curve begin?",
     }
-    return [f"![{said[name]}](images/{name})\n\n*{said[name]}*\n" for name in drawn]
+    return [f"![{said[name]}](images/{name})\n\n*{said[name]}*\n" for name in drawn if name in said]
 
 
 def _group(records: Sequence[Record], **fields: Any) -> list[str]:

@@ -177,6 +177,7 @@ def test_the_page_has_what_there_is_and_says_what_is_missing(tmp_path):
     assert "With common augmentation" not in page  # ours is not measured there
     assert page.index("**missed**") < page.index("| met |") < page.index("| not measured yet |")
     assert (tmp_path / "images" / "learning_lift.png").stat().st_size > 5000
+    assert (tmp_path / "images" / "learning_leaders.png").stat().st_size > 5000 and "learning_leaders" not in page
     assert not (tmp_path / "images" / "learning_sweep.png").exists() and "learning_sweep" not in page
     write_report([*found, record("gated", 0, "mate", (30, 20), demonstrations=10)], tmp_path)
     page = (tmp_path / "learning_results.md").read_text()
