@@ -13,7 +13,7 @@ ENCODERS = ("fast", "resnet", "resnet18", "pretrained")
 #: What a method wants changed in the config, as `key=value`: what did best on tuning seeds (docs/learning_results.md).
 #: `--method` applies them; a method without an entry has no such knob.
 METHOD_DEFAULTS: dict[str, tuple[str, ...]] = {
-    "reg-mse": ("saliency_weight=5.0", "saliency_beta=10.0"),  # the paper, on a robot: beta 1, which does worse here
+    "reg-mse": ("saliency_weight=5.0", "saliency_beta=10.0"),  # the paper, on a robot: beta 1
     "reg-l1": ("saliency_weight=5.0", "saliency_beta=10.0"),
     "reg-kl": ("saliency_weight=1.0", "saliency_beta=10.0"),
     "reg-js": ("saliency_weight=5.0", "saliency_beta=10.0"),
