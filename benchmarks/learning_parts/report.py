@@ -19,6 +19,7 @@ from learning_parts.tuning import tuning_table
 from learning_parts.verdicts import VERDICTS, Comparison, Target, comparison_table, comparisons, targets
 
 CONDITIONS_PICTURE, SWEEP_PICTURE = "learning_lift.png", "learning_sweep.png"
+PLAIN_UNITS = ("success", "difference")  # which the target's name says already
 LEADERS_PICTURE = "learning_leaders.png"  # for the README
 
 
@@ -97,7 +98,7 @@ def _target_list(promised: Mapping[str, Sequence[Target]]) -> str:
         "| | augmentation | target | measured | |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for kind, target in sorted(rows, key=lambda row: (False, True, None).index(row[1].met)):
-        value = "-" if target.met is None else f"{target.value:.2f} {target.unit if target.unit == 'ratio' else ''}"
+        value = "-" if target.met is None else f"{target.value:.2f} {'' if target.unit in PLAIN_UNITS else target.unit}"
         lines.append(f"| {target.name} | {kind} | {target.text} | {value.strip()} | {words[target.met]} |")
     return "\n".join(lines) + "\n"
 
