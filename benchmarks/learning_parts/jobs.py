@@ -87,17 +87,30 @@ def plan(methods: tuple[str, ...]) -> Iterator[Job]:
     def others_too(seed: int) -> Iterator[Job]:
         yield from group(lift, ("mate",), others, "automatic", ("common",), (DEMONSTRATIONS,), (seed,))
 
-    def other_tasks(seed: int) -> Iterator[Job]:
-        yield from group(others_two, ("mate",), SWEPT, "automatic", ("annotated",), (60,), (seed,))
+    def fewer(seed: int) -> Iterator[Job]:  # ours with a quarter of the demonstrations of plain cloning
+        yield from group(lift, ("nominal",), ("gated",), "automatic", both, (15,), (seed,))
+        yield from group(lift, ("nominal",), ("none",), "automatic", both, (60,), (seed,))
 
-    for part, chosen in ((leading, (0,)), (others_too, (0,)), (leading, SEEDS), (other_tasks, (0,)),
-                         (others_too, SEEDS), (other_tasks, SEEDS)):  # fmt: skip
+    def other_tasks(seed: int) -> Iterator[Job]:
+        yield from group(others_two, broken_first, SWEPT, "automatic", ("annotated",), (60,), (seed,))
+
+    def sweep(seed: int) -> Iterator[Job]:
+        yield from group(lift, ("mate", "nominal"), SWEPT, "automatic", ("common",), SWEEP, (seed,))
+
+    def other_conditions(seed: int) -> Iterator[Job]:
+        yield from group(lift, broken_first, others, "automatic", ("common",), (DEMONSTRATIONS,), (seed,))
+
+    def privileged(seed: int) -> Iterator[Job]:
+        yield from group(lift, broken_first, with_maps, "privileged", ("common",), (DEMONSTRATIONS,), (seed,))
+
+    for part, chosen in ((leading, (0,)), (others_too, (0,)), (leading, SEEDS), (fewer, SEEDS), (other_tasks, (0,)),
+                         (others_too, SEEDS), (sweep, (0,)), (other_tasks, SEEDS), (other_conditions, SEEDS),
+                         (privileged, (0,)), (sweep, SEEDS), (privileged, SEEDS)):  # fmt: skip
         for seed in chosen:
             yield from part(seed)
     for seed in SEEDS:
-        yield from group(lift, ("mate", "nominal"), SWEPT, "automatic", ("common",), SWEEP, (seed,))
-        yield from group(lift, broken_first, others, "automatic", both, (DEMONSTRATIONS,), (seed,))
-        yield from group(others_two, broken_first, SWEPT, "automatic", both, (60,), (seed,))
-    yield from group(lift, broken_first, with_maps, "privileged", both, (DEMONSTRATIONS,))
+        yield from group(lift, broken_first, others, "automatic", ("annotated",), (DEMONSTRATIONS,), (seed,))
+        yield from group(others_two, broken_first, SWEPT, "automatic", ("common",), (60,), (seed,))
+    yield from group(lift, broken_first, with_maps, "privileged", ("annotated",), (DEMONSTRATIONS,))
     yield from group(TASKS, TRAINING_SETS, methods, "automatic", both, (60,))
     yield from group(TASKS, TRAINING_SETS, SWEPT, "automatic", both, SWEEP)
