@@ -21,6 +21,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 #: Set by `make bench`: figures measured by tests go to benchmarks/results instead of a temporary folder.
 RECORD = "AUTOFOCUS_RECORD"
+#: Of what a process said in a try that failed, where the next one passed.
+OUTPUT_TAIL_CHARS = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,7 +56,16 @@ FIGURES = pytest.StashKey[Path]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What this run measured, and whether it meets its target."""
+    """Why a test was run again; what this run measured, and whether it meets its target."""
+    again = terminalreporter.stats.get("rerun", [])
+    if again:
+        terminalreporter.section("why the first try of a test failed")
+    for report in again:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        terminalreporter.write_line(f"{report.nodeid} ({report.when}): {crash.message if crash else report.longrepr}")
+        for title, text in report.sections:
+            if title.startswith("output of"):
+                terminalreporter.write_line(f"  {title}: ...{text[-OUTPUT_TAIL_CHARS:]}")
     folder = config.stash.get(FIGURES, None)
     if folder is not None and any(folder.glob("*.json")):
         terminalreporter.section("figures measured in this run (make bench records them)")
