@@ -2,32 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import numpy as np
+from autofocus_cli.demo.stats import wilson_interval
 from autofocus_sim.scene import sample_scene
 from autofocus_sim.seeds import BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION
 
 from learning_parts.jobs import DEMONSTRATIONS, ROLLOUTS, SEEDS, SEEDS_APART
+from learning_parts.tables import Record, name_of, select
 
 
-def outside(task: str, seed: int, demonstrations: int = DEMONSTRATIONS, rollouts: int = ROLLOUTS) -> int:
-    """How many of the `rollouts` cubes of the evaluation stand outside the convex hull of those of a training seed's
-    first `demonstrations` scenes. Where the cube stands depends on task and seed only, so it is the same in all
-    conditions; the operator fails in next to none of these scenes, so they are the demonstrations."""
+@lru_cache
+def outside(task: str, seed: int, demonstrations: int = DEMONSTRATIONS, rollouts: int = ROLLOUTS) -> frozenset[int]:
+    """Which of the `rollouts` cubes of the evaluation, counted from the first, stand outside the convex hull of those
+    of a training seed's first `demonstrations` scenes. Where the cube stands depends on task and seed only, so it is
+    the same in all conditions; the operator fails in next to none of these scenes, so they are the demonstrations."""
     from scipy.spatial import Delaunay
 
     shown = BENCHMARK_DEMONSTRATIONS.after(SEEDS_APART * seed).take(demonstrations)
     hull = Delaunay(_places_m(task, shown))
-    return int((hull.find_simplex(_places_m(task, BENCHMARK_EVALUATION.take(rollouts))) < 0).sum())
+    beyond = hull.find_simplex(_places_m(task, BENCHMARK_EVALUATION.take(rollouts))) < 0
+    return frozenset(np.flatnonzero(beyond).tolist())
 
 
-def coverage(task: str) -> str:
-    """A sentence on `outside` of every training seed, markdown."""
-    counts = ", ".join(f"{outside(task, seed)} (seed {seed})" for seed in SEEDS)
-    return (
+def coverage(task: str, records: Sequence[Record]) -> str:
+    """Markdown: `outside` of every training seed, and a table of nominal success inside and outside the hull, of
+    records that say which scenes were failed."""
+    counts = ", ".join(f"{len(outside(task, seed))} (seed {seed})" for seed in SEEDS)
+    text = (
+        "## What was not demonstrated\n\n"
         f"Of the {ROLLOUTS} places where the cube stands in the evaluation of `{task}`, so many lie outside the convex "
         f"hull of the {DEMONSTRATIONS} demonstrated ones: {counts}. Each training seed has demonstrations of its own; "
         "all methods of a seed have the same.\n"
     )
+    found = [r for r in select(records, task=task, shown="nominal", maps="automatic")
+             if "failed" in r["rollouts"].get("nominal", {})]  # fmt: skip
+    if not found:
+        return text
+    text += (
+        f"\nSuccess in nominal scenes of `{task}` whose cube stands among the demonstrated places, and of those beyond "
+        "(records of the first policies do not say in which scenes they failed, and are left out):\n\n"
+        "| demonstrations | augmentation | method | among | beyond | seeds |\n|---|---|---|---|---|---|\n"
+    )
+    groups = {(r["demonstrations"], r["augmentation"], r["method"]) for r in found}
+    for count, augmentation, method in sorted(groups):
+        mine = select(found, demonstrations=count, augmentation=augmentation, method=method)
+        among, beyond = (_share(part) for part in zip(*(_split(record) for record in mine), strict=True))
+        text += f"| {count} | {augmentation} | {name_of(method)} | {among} | {beyond} | {len(mine)} |\n"
+    return text
+
+
+def _split(record: Record) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(successes, rollouts) in nominal scenes among the demonstrated places, and beyond."""
+    outcome = record["rollouts"]["nominal"]
+    rollouts, failed = outcome["rollouts"], set(outcome["failed"])
+    beyond = outside(record["task"], record["seed"], record["demonstrations"], rollouts)
+    among = set(range(rollouts)) - beyond
+    return (len(among - failed), len(among)), (len(beyond - failed), len(beyond))
+
+
+def _share(parts: Sequence[tuple[int, int]]) -> str:
+    successes, rollouts = (sum(column) for column in zip(*parts, strict=True))
+    if not rollouts:
+        return "-"
+    low, high = wilson_interval(successes, rollouts)
+    return f"{successes}/{rollouts} = {successes / rollouts:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _places_m(task: str, seeds: range) -> np.ndarray:

@@ -41,7 +41,7 @@ def write_report(records: Sequence[Record], docs: Path, tried: Sequence[Record] 
         else:
             (images / name).unlink(missing_ok=True)
     promised = {kind: targets(records, kind) for kind in AUGMENTATIONS}
-    parts = [_head(records), _target_list(promised), coverage("lift")]
+    parts = [_head(records), _target_list(promised), coverage("lift", records)]
     parts += _rival_parts({kind: comparisons(select(records, augmentation=kind)) for kind in AUGMENTATIONS})
     parts += _pictures(drawn)
     for task, maps, count, kind in product(TASKS, MAPS, sorted({*SWEEP, DEMONSTRATIONS}), AUGMENTATIONS):

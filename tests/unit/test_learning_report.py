@@ -158,9 +158,22 @@ def test_newcombes_interval_is_that_of_the_paper():
 
 def test_what_was_not_demonstrated_is_counted():
     """More demonstrations leave no more outside; the hull of three places holds next to none of 50."""
-    counts = [outside("lift", 0, shown) for shown in (3, 10, 30, 60)]
+    counts = [len(outside("lift", 0, shown)) for shown in (3, 10, 30, 60)]
     assert counts == sorted(counts, reverse=True) and counts[0] > 40 and counts[-1] < 25
-    assert f"ones: {counts[2]} (seed 0), {outside('lift', 1)} (seed 1), " in coverage("lift")
+    said = coverage("lift", [record("gated", 0, "nominal", (40, 10))])
+    assert f"ones: {counts[2]} (seed 0), {len(outside('lift', 1))} (seed 1), " in said
+    assert "among" not in said  # that record does not say which scenes it failed in
+
+
+def test_success_is_told_apart_by_whether_the_place_was_demonstrated():
+    beyond = outside("lift", 1)
+    failed = sorted(beyond)[:3] + sorted(set(range(50)) - beyond)[:1]
+    mine = record("gated", 1, "nominal", (46, 10))
+    mine["rollouts"]["nominal"]["failed"] = failed
+    said = coverage("lift", [mine, record("gated", 0, "nominal", (40, 10))])
+    row = next(line for line in said.splitlines() if line.startswith("| 30 | annotated | AutoFocus (gated) |"))
+    assert f" {50 - len(beyond) - 1}/{50 - len(beyond)} = " in row and row.endswith("| 1 |")
+    assert f" {len(beyond) - 3}/{len(beyond)} = " in row
 
 
 def test_the_page_has_what_there_is_and_says_what_is_missing(tmp_path):
