@@ -103,8 +103,8 @@ def plan(methods: tuple[str, ...]) -> Iterator[Job]:
     def privileged(seed: int) -> Iterator[Job]:
         yield from group(lift, broken_first, with_maps, "privileged", ("common",), (DEMONSTRATIONS,), (seed,))
 
-    for part, chosen in ((leading, (0,)), (others_too, (0,)), (leading, SEEDS), (fewer, SEEDS), (other_tasks, (0,)),
-                         (others_too, SEEDS), (sweep, (0,)), (other_tasks, SEEDS), (other_conditions, SEEDS),
+    for part, chosen in ((leading, (0,)), (others_too, (0,)), (leading, SEEDS), (fewer, SEEDS), (others_too, SEEDS),
+                         (other_tasks, (0,)), (sweep, (0,)), (other_tasks, SEEDS), (other_conditions, SEEDS),
                          (privileged, (0,)), (sweep, SEEDS), (privileged, SEEDS)):  # fmt: skip
         for seed in chosen:
             yield from part(seed)
