@@ -77,11 +77,11 @@ def _head(records: Sequence[Record]) -> str:
 
 
 def _settings(records: Sequence[Record]) -> str:
-    """Which methods were trained with more than one setting of one kind of augmentation."""
-    found: dict[tuple[str, str], set[str]] = {}
+    """Which methods were trained for one task with more than one setting of one kind of augmentation."""
+    found: dict[tuple[str, str, str], set[str]] = {}
     for record in records:
-        found.setdefault((record["method"], record["augmentation"]), set()).add(record["settings"])
-    mixed = [f"{name_of(method)} ({kind})" for (method, kind), settings in found.items() if len(settings) > 1]
+        found.setdefault((record["task"], record["method"], record["augmentation"]), set()).add(record["settings"])
+    mixed = [f"{name_of(method)} ({task}, {kind})" for (task, method, kind), kinds in found.items() if len(kinds) > 1]
     return f" **Trained with more than one setting: {', '.join(mixed)}.**" if mixed else ""
 
 
@@ -159,5 +159,6 @@ def _tuning_part(records: Sequence[Record]) -> list[str]:
         "## Each method's own settings\n\n"
         f"`python benchmarks/learning.py tune`: `lift` under the mate, {DEMONSTRATIONS} demonstrations, common "
         f"augmentation, training seed 0, {TRIAL_ROLLOUTS} rollouts in each condition, on seeds that are used for "
-        f"nothing else. In bold what the benchmark uses.\n\n{table}"
+        "nothing else. In bold what the benchmark uses. The last rows: how long the longer tasks are trained, all "
+        f"methods alike; {max(SWEEP)} demonstrations, annotated augmentation.\n\n{table}"
     ]

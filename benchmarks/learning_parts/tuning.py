@@ -1,5 +1,6 @@
 """Each method's own best settings: every candidate is trained once and rolled out on tuning seeds, ours no more often
-than its rivals. What was best is what `METHOD_DEFAULTS` (training/names.py) holds for the benchmark."""
+than its rivals. What was best is what `METHOD_DEFAULTS` (training/names.py) holds for the benchmark. And how long the
+longer tasks are trained, the same for all methods: `jobs.TASK_SETTINGS`."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from pathlib import Path
 from autofocus_core.results import results_dir
 from autofocus_training.names import METHOD_DEFAULTS
 
-from learning_parts.jobs import DEMONSTRATIONS, Job
-from learning_parts.tables import Record, name_of
+from learning_parts.jobs import DEMONSTRATIONS, SWEEP, TASK_SETTINGS, Job
+from learning_parts.tables import CLONING, OURS, Record, name_of
 
 ROLLOUTS = 40  # in each of the two conditions
 
@@ -45,22 +46,37 @@ CANDIDATES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
+#: Steps tried for the longer tasks, on the first of them, of plain cloning and of ours.
+LENGTHS = (("steps=2000",), ("steps=4000",))
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A method with one of its CANDIDATES: `lift` under the mate, common augmentation, training seed 0."""
+    """A method with one of its CANDIDATES: `lift` under the mate, common augmentation, training seed 0. Or, with one of
+    LENGTHS, `place` under the mate with all demonstrations and annotated augmentation."""
 
     method: str
     settings: tuple[str, ...]
+    task: str = "lift"
 
     @property
     def key(self) -> str:
         """Its name in the records."""
-        return f"{self.method}: {', '.join(self.settings)}"
+        return f"{'' if self.task == 'lift' else f'{self.task}, '}{self.method}: {', '.join(self.settings)}"
 
     @property
     def job(self) -> Job:
         """What is trained, but for the settings."""
-        return Job("lift", "mate", self.method, "automatic", DEMONSTRATIONS, 0, "common")
+        if self.task == "lift":
+            return Job(self.task, "mate", self.method, "automatic", DEMONSTRATIONS, 0, "common")
+        return Job(self.task, "mate", self.method, "automatic", max(SWEEP), 0, "annotated")
+
+    @property
+    def used(self) -> bool:
+        """Whether the benchmark uses these settings."""
+        if self.task == "lift":
+            return self.settings == METHOD_DEFAULTS[self.method]
+        return self.settings == TASK_SETTINGS[self.task]
 
 
 def trials() -> Iterator[Trial]:
@@ -68,21 +84,24 @@ def trials() -> Iterator[Trial]:
     for method, candidates in CANDIDATES.items():
         for settings in candidates:
             yield Trial(method, settings)
+    for settings in LENGTHS:
+        for method in (CLONING, OURS):
+            yield Trial(method, settings, "place")
 
 
 def tuning_table(records: Sequence[Record]) -> str:
     """Every candidate with its successes, markdown; the settings that the benchmark uses in bold. Empty without."""
     if not records:
         return ""
-    lines = ["| method | settings | mate | mate broken |", "|---|---|---|---|"]
+    lines = ["| task | method | settings | mate | mate broken |", "|---|---|---|---|---|"]
     found = {record["key"]: record for record in records}
     for trial in trials():
         if trial.key not in found:
             continue
-        used = trial.settings == METHOD_DEFAULTS[trial.method]
         settings = ", ".join(trial.settings)
         cells = " | ".join(
             f"{outcome['successes']}/{outcome['rollouts']}" for outcome in found[trial.key]["rollouts"].values()
         )
-        lines.append(f"| {name_of(trial.method)} | {f'**{settings}**' if used else settings} | {cells} |")
+        shown = f"**{settings}**" if trial.used else settings
+        lines.append(f"| {trial.task} | {name_of(trial.method)} | {shown} | {cells} |")
     return "\n".join(lines) + "\n"

@@ -26,16 +26,16 @@ from autofocus_training.export import DeployedPolicy, export_policy
 from autofocus_training.names import METHOD_DEFAULTS
 
 from learning_parts.demonstrations import DemonstrationSet, sim_robot, sim_task
-from learning_parts.jobs import ABLATIONS, AUGMENTATIONS, ROLLOUTS, Job, tests_of
+from learning_parts.jobs import ABLATIONS, AUGMENTATIONS, ROLLOUTS, TASK_SETTINGS, Job, tests_of
 
 BASE = Path(__file__).with_name("learning.yaml")
 
 
 def config_of(job: Job, more: tuple[str, ...] = ()) -> Config:
-    """The training config of a job: the benchmark's, the method's own settings, and `more` overrides."""
+    """The training config of a job: the benchmark's, the task's and the method's own settings, and `more` overrides."""
     method, settings = ABLATIONS.get(job.method) or (job.method, METHOD_DEFAULTS.get(job.method, ()))
-    augmentation = AUGMENTATIONS[job.augmentation]
-    return load_config(str(BASE), [f"method={method}", f"seed={job.seed}", *settings, *augmentation, *more])
+    chosen = (*TASK_SETTINGS[job.task], *settings, *AUGMENTATIONS[job.augmentation], *more)
+    return load_config(str(BASE), [f"method={method}", f"seed={job.seed}", *chosen])
 
 
 def run_job(

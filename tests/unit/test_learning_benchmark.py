@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from autofocus_sim.seeds import BENCHMARK_DEMONSTRATIONS
 from autofocus_training.config import load_config
 from autofocus_training.names import METHOD_DEFAULTS, METHODS
-from learning_parts.jobs import ABLATIONS, SEEDS, SEEDS_APART, Job, needs_maps, plan
+from learning_parts.jobs import ABLATIONS, SEEDS, SEEDS_APART, TASK_SETTINGS, Job, needs_maps, plan
 from learning_parts.jobs import tests_of as conditions_of
 from learning_parts.records import add_record, pooled, read_records
 from learning_parts.tuning import CANDIDATES, trials, tuning_table
@@ -84,10 +84,21 @@ def test_what_is_used_is_what_did_best_of_the_candidates():
     found = {key: sum(o["successes"] for o in r["rollouts"].values()) for key, r in read_records(TRIED).items()}
     assert set(found) == {trial.key for trial in trials()}
     for method, used in METHOD_DEFAULTS.items():
-        mine = [trial for trial in trials() if trial.method == method]
+        mine = [trial for trial in trials() if trial.method == method and trial.task == "lift"]
         best = max(mine, key=lambda trial: found[trial.key])
         level = [trial.settings for trial in mine if found[trial.key] == found[best.key]]
         assert used in level, f"{method}: {best.settings} had {found[best.key]} of 80"
+
+
+def test_the_longer_tasks_are_trained_as_long_as_did_best_and_all_methods_alike():
+    found = {key: sum(o["successes"] for o in r["rollouts"].values()) for key, r in read_records(TRIED).items()}
+    tried: dict[tuple[str, ...], int] = {}
+    for trial in trials():
+        if trial.task == "place":
+            tried[trial.settings] = tried.get(trial.settings, 0) + found[trial.key]
+    assert TASK_SETTINGS["place"] == TASK_SETTINGS["pack"] == max(tried, key=tried.__getitem__)
+    configs = [config_of(Job("pack", "mate", method, "automatic", 60, 0, "common")) for method in METHODS]
+    assert {f"steps={config.steps}" for config in configs} == set(TASK_SETTINGS["pack"])
 
 
 def test_the_table_of_candidates_shows_which_one_is_used():
@@ -96,5 +107,5 @@ def test_the_table_of_candidates_shows_which_one_is_used():
     table = tuning_table([{"key": trial.key, "rollouts": outcomes} for trial in tried[:3]])
     rows = table.splitlines()[2:]
     assert len(rows) == 3 and all("31/40 | 7/40" in row for row in rows)
-    assert [("**" in row) for row in rows] == [t.settings == METHOD_DEFAULTS[t.method] for t in tried[:3]]
+    assert [("**" in row) for row in rows] == [t.used for t in tried[:3]]
     assert tuning_table([]) == ""

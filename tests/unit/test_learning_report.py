@@ -187,7 +187,7 @@ def test_the_page_has_what_there_is_and_says_what_is_missing(tmp_path):
         "common augmentation", "annotated augmentation"}  # fmt: skip
     page = (tmp_path / "learning_results.md").read_text()
     assert f"**30 of {PLANNED} planned policies are done" in page and "29 of 162 planned policies" in page
-    assert "2 commits: `abc` (29), `def` (1)" in page and "more than one setting: gril (annotated)" in page
+    assert "2 commits: `abc` (29), `def` (1)" in page and "more than one setting: gril (lift, annotated)" in page
     assert "With annotated augmentation. **Not told apart** (1 of 3): reg-share (automatic maps)." in page
     assert "With common augmentation" not in page  # ours is not measured there
     assert page.index("**missed**") < page.index("| met |") < page.index("| not measured yet |")
