@@ -61,10 +61,10 @@ class Todo:
     records: Path
 
 
-def run(minutes: float, workers: int, only: list[str]) -> int:
-    """Do jobs of the plan, the most telling first."""
+def run(minutes: float, workers: int, only: list[str], tasks: list[str]) -> int:
+    """Do jobs of the plan, the most telling first; `only` some methods, `tasks` (all, where none are named)."""
     seeds = BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION
-    jobs = [job for job in plan(METHODS) if not only or job.method in only]
+    jobs = [job for job in plan(METHODS) if job.method in (only or (job.method,)) and job.task in (tasks or TASKS)]
     work([Todo(job.key, job, (), seeds, ROLLOUTS, SETS, records_path()) for job in jobs], minutes, workers)
     return 0
 
@@ -157,13 +157,17 @@ def main() -> int:
         running.add_argument("--minutes", type=float, default=60.0, help="begin none after this (default: %(default)s)")
         running.add_argument("--workers", type=int, default=2, help="policies at a time (default: %(default)s)")
         running.add_argument("--only", nargs="+", default=[], choices=(*METHODS, *ABLATIONS), help="methods")
+        if verb == "run":
+            running.add_argument("--tasks", nargs="+", default=[], choices=TASKS, help="tasks (default: all)")
     verbs.add_parser("show", help="what there is")
     reporting = verbs.add_parser("report", help="tables, plots, figures")
     reporting.add_argument("--records", type=Path, help="another file of records; its figures are only printed")
     reporting.add_argument("--docs", type=Path, default=DOCS, help="where the page goes (default: %(default)s)")
     args = parser.parse_args()
-    if args.verb in ("run", "tune"):
-        return (run if args.verb == "run" else tune)(args.minutes, args.workers, args.only)
+    if args.verb == "run":
+        return run(args.minutes, args.workers, args.only, args.tasks)
+    if args.verb == "tune":
+        return tune(args.minutes, args.workers, args.only)
     return show() if args.verb == "show" else report(args.records, args.docs)
 
 
