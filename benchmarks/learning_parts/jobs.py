@@ -99,6 +99,9 @@ def plan(methods: tuple[str, ...]) -> Iterator[Job]:
     def sweep(seed: int) -> Iterator[Job]:
         yield from group(lift, ("mate", "nominal"), SWEPT, "automatic", ("common",), SWEEP, (seed,))
 
+    def others_lamp(seed: int) -> Iterator[Job]:
+        yield from group(lift, ("lamp",), others, "automatic", ("common",), (DEMONSTRATIONS,), (seed,))
+
     def other_conditions(seed: int) -> Iterator[Job]:
         yield from group(lift, broken_first, others, "automatic", ("common",), (DEMONSTRATIONS,), (seed,))
 
@@ -106,8 +109,9 @@ def plan(methods: tuple[str, ...]) -> Iterator[Job]:
         yield from group(lift, broken_first, with_maps, "privileged", ("common",), (DEMONSTRATIONS,), (seed,))
 
     for part, chosen in ((leading, (0,)), (others_too, (0,)), (leading, SEEDS), (fewer, SEEDS), (others_too, SEEDS),
-                         (other_tasks, (0,)), (sweep, (0,)), (other_tasks, SEEDS), (other_conditions, SEEDS),
-                         (privileged, (0,)), (sweep, SEEDS), (privileged, SEEDS)):  # fmt: skip
+                         (other_tasks, (0,)), (sweep, (0,)), (others_lamp, SEEDS), (other_tasks, SEEDS),
+                         (other_conditions, SEEDS), (privileged, (0,)), (sweep, SEEDS),
+                         (privileged, SEEDS)):  # fmt: skip
         for seed in chosen:
             yield from part(seed)
     for seed in SEEDS:
