@@ -29,7 +29,7 @@ LEADERS = ("none", "gated", "reg-mse", "gril", "reg-share")
 #: the paper has it, so that its claim is looked at, too.
 ABLATIONS = {"reg-mse-paper": ("reg-mse", ("saliency_weight=5.0", "saliency_beta=1.0"))}
 SWEPT = ("none", "reg-mse", "gated")
-#: Settings that a task has of its own, the same for every method: the longer ones have four times the frames.
+#: Settings that a task has of its own, the same for every method: the longer ones have four and nine times the frames.
 TASK_SETTINGS = {"lift": (), "place": ("steps=4000",), "pack": ("steps=4000",)}
 
 
