@@ -86,10 +86,16 @@ def plot_conditions(
 
 
 def plot_sweep(records: Sequence[Record], task: str, path: Path) -> bool:
-    """Success against the number of demonstrations. False, and no file, where fewer than two numbers were measured."""
-    chosen = [r for r in select(records, task=task, maps="automatic") if r["method"] in SWEPT]
+    """Success against the number of demonstrations, of the training seeds that all points of a kind of augmentation
+    have: a seed that one point lacks would move the curve. False, and no file, where fewer than two numbers were
+    measured."""
+    shown_here = {shown for shown, _ in SWEEP_COLUMNS}
+    chosen = [r for r in select(records, task=task, maps="automatic")
+              if r["method"] in SWEPT and r["shown"] in shown_here]  # fmt: skip
+    seeds = {kind: common_seeds(select(chosen, augmentation=kind)) for kind in STYLES}
+    chosen = [record for record in chosen if record["seed"] in seeds[record["augmentation"]]]
     counts = sorted({*SWEEP, DEMONSTRATIONS})
-    if len({record["demonstrations"] for record in chosen if record["shown"] in ("nominal", "mate")}) < 2:
+    if len({record["demonstrations"] for record in chosen}) < 2:
         return False
     figure = Figure(figsize=(11, 3.9), layout="constrained")
     panels = figure.subplots(1, len(SWEEP_COLUMNS), sharey=True)
@@ -122,8 +128,18 @@ def plot_sweep(records: Sequence[Record], task: str, path: Path) -> bool:
     handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False,
                   fontsize=9)  # fmt: skip
+    said = ", ".join(f"{kind} augmentation {len(those)}" for kind, those in seeds.items() if those)
+    figure.supxlabel(f"training seeds that all points have: {said}", fontsize=9)
     _save(figure, path)
     return True
+
+
+def common_seeds(records: Sequence[Record]) -> set[int]:
+    """Training seeds that every measured (demonstrations' condition, method, number of demonstrations) has."""
+    by_point: dict[tuple[str, str, int], set[int]] = {}
+    for r in records:
+        by_point.setdefault((r["shown"], r["method"], r["demonstrations"]), set()).add(r["seed"])
+    return set.intersection(*by_point.values()) if by_point else set()
 
 
 def _rates(limits: Any, ticks: Any) -> None:

@@ -18,6 +18,7 @@ from autofocus_training.names import METHODS
 from learning_parts.coverage import coverage, outside
 from learning_parts.jobs import DEMONSTRATIONS, Job, plan
 from learning_parts.jobs import tests_of as conditions_of
+from learning_parts.plots import common_seeds
 from learning_parts.report import write_report
 from learning_parts.tables import COLUMNS, looks, markdown, progress
 from learning_parts.verdicts import comparison_table, comparisons, newcombe_interval, targets
@@ -174,6 +175,13 @@ def test_success_is_told_apart_by_whether_the_place_was_demonstrated():
     row = next(line for line in said.splitlines() if line.startswith("| 30 | annotated | AutoFocus (gated) |"))
     assert f" {50 - len(beyond) - 1}/{50 - len(beyond)} = " in row and row.endswith("| 1 |")
     assert f" {len(beyond) - 3}/{len(beyond)} = " in row
+
+
+def test_a_curve_is_of_the_seeds_that_all_its_points_have():
+    thirty = [record("gated", seed, "mate", (40, 10)) for seed in (0, 1, 2)]
+    five = [record("gated", seed, "mate", (20, 5), demonstrations=5) for seed in (0, 2)]
+    assert common_seeds([*thirty, *five]) == {0, 2}
+    assert common_seeds([]) == set()
 
 
 def test_the_page_has_what_there_is_and_says_what_is_missing(tmp_path):
