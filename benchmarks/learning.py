@@ -64,7 +64,8 @@ class Todo:
 def run(minutes: float, workers: int, only: list[str], tasks: list[str]) -> int:
     """Do jobs of the plan, the most telling first; `only` some methods, `tasks` (all, where none are named)."""
     seeds = BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION
-    jobs = [job for job in plan(METHODS) if job.method in (only or (job.method,)) and job.task in (tasks or TASKS)]
+    methods, tasks = only or (*METHODS, *ABLATIONS), tasks or TASKS
+    jobs = [job for job in plan(METHODS) if job.method in methods and job.task in tasks]
     work([Todo(job.key, job, (), seeds, ROLLOUTS, SETS, records_path()) for job in jobs], minutes, workers)
     return 0
 

@@ -59,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Why a test was run again; what this run measured, and whether it meets its target."""
     again = terminalreporter.stats.get("rerun", [])
     if again:
-        terminalreporter.section("why the first try of a test failed")
+        terminalreporter.section("why tries failed that were run again")
     for report in again:
         crash = getattr(report.longrepr, "reprcrash", None)
         terminalreporter.write_line(f"{report.nodeid} ({report.when}): {crash.message if crash else report.longrepr}")

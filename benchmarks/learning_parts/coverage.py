@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from autofocus_cli.demo.stats import wilson_interval
 from autofocus_sim.scene import sample_scene
 from autofocus_sim.seeds import BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION
 
 from learning_parts.jobs import DEMONSTRATIONS, ROLLOUTS, SEEDS, SEEDS_APART
-from learning_parts.tables import Record, name_of, select
+from learning_parts.tables import Record, cell, name_of, select
 
 
 @lru_cache
@@ -49,7 +48,8 @@ def coverage(task: str, records: Sequence[Record]) -> str:
     groups = {(r["demonstrations"], r["augmentation"], r["method"]) for r in found}
     for count, augmentation, method in sorted(groups):
         mine = select(found, demonstrations=count, augmentation=augmentation, method=method)
-        among, beyond = (_share(part) for part in zip(*(_split(record) for record in mine), strict=True))
+        parts = zip(*(_split(record) for record in mine), strict=True)
+        among, beyond = (cell(*map(sum, zip(*part, strict=True)))[1] for part in parts)
         text += f"| {count} | {augmentation} | {name_of(method)} | {among} | {beyond} | {len(mine)} |\n"
     return text
 
@@ -61,14 +61,6 @@ def _split(record: Record) -> tuple[tuple[int, int], tuple[int, int]]:
     beyond = outside(record["task"], record["seed"], record["demonstrations"], rollouts)
     among = set(range(rollouts)) - beyond
     return (len(among - failed), len(among)), (len(beyond - failed), len(beyond))
-
-
-def _share(parts: Sequence[tuple[int, int]]) -> str:
-    successes, rollouts = (sum(column) for column in zip(*parts, strict=True))
-    if not rollouts:
-        return "-"
-    low, high = wilson_interval(successes, rollouts)
-    return f"{successes}/{rollouts} = {successes / rollouts:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _places_m(task: str, seeds: range) -> np.ndarray:

@@ -86,7 +86,7 @@ def markdown(chosen: Sequence[Record]) -> str:
         return ""
     methods = ranked(chosen)
     by_method = {method: select(chosen, method=method) for method in methods}
-    columns = [[_cell(*success(by_method[method], *column)[:2]) for method in methods] for column in COLUMNS]
+    columns = [[cell(*success(by_method[method], *column)[:2]) for method in methods] for column in COLUMNS]
     both = [_confounded_cell(by_method[method]) for method in methods]
     cells = [_bold(column) for column in (both, *columns)]
     header = " | ".join(tested.replace("_", " ") for _, tested in COLUMNS)
@@ -104,7 +104,8 @@ def markdown(chosen: Sequence[Record]) -> str:
 Cell = tuple[float, str]  # the rate (-1: not measured) and its text
 
 
-def _cell(successes: int, rollouts: int) -> Cell:
+def cell(successes: int, rollouts: int) -> Cell:
+    """The rate with its 95 % Wilson interval."""
     if not rollouts:
         return -1.0, "-"
     low, high = wilson_interval(successes, rollouts)
@@ -114,7 +115,7 @@ def _cell(successes: int, rollouts: int) -> Cell:
 
 def _confounded_cell(records: Sequence[Record]) -> Cell:
     successes, rollouts, measured = confounded(records)
-    rate, text = _cell(successes, rollouts)
+    rate, text = cell(successes, rollouts)
     if rollouts and len(measured) < len(CONFOUNDED):  # no rival to those that were asked everything
         return -1.0, f"{text}, {measured[0].replace('_', ' ')} only"
     return rate, text

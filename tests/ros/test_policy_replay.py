@@ -67,9 +67,9 @@ def test_f26_replay_drives_the_policy_and_nothing_else(bag, ros_node, spawn, tmp
                     "-p", f"robot:={files.SIM_ROBOT_YAML}"])
     replay.wait(60)
     assert replay.returncode == 0, replay.output_path.read_text()
-    wait_until(lambda: len(requests) > 5, 5, "requests for the recording")
     # One without points asks to hold, as once the recording is over and its clock stands still, and has no stamp.
-    stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in requests if m.points]
+    answers = wait_until(lambda: (found := [m for m in requests if m.points])[5:] and found, 5, "answers")
+    stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in answers]
     assert all(T0 <= stamp <= T0 + 4 * 10**9 for stamp in stamps), stamps
     assert len(commands) > 100 and not live
 
