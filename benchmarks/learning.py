@@ -73,7 +73,7 @@ def run(minutes: float, workers: int, only: list[str], tasks: list[str]) -> int:
 def tune(minutes: float, workers: int, only: list[str]) -> int:
     """Do trials of methods' own settings, on seeds that are for it."""
     seeds = BENCHMARK_TUNING, BENCHMARK_TUNING_ROLLOUTS
-    chosen = [trial for trial in trials() if not only or trial.method in only]
+    chosen = [trial for trial in trials() if not only or trial.job.method in only]
     work([Todo(t.key, t.job, t.settings, seeds, TRIAL_ROLLOUTS, TUNING_SETS, tuning_path()) for t in chosen],
          minutes, workers)  # fmt: skip
     return 0

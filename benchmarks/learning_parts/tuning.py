@@ -46,47 +46,40 @@ CANDIDATES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
-#: Steps tried for the longer tasks, on the first of them, of plain cloning and of ours.
-LENGTHS = (("steps=2000",), ("steps=4000",))
+#: Steps tried for the longer tasks, of plain cloning and of ours.
+LENGTHS = {
+    "place": (("steps=2000",), ("steps=4000",)),
+    "pack": (("steps=4000",), ("steps=8000",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A method with one of its CANDIDATES: `lift` under the mate, common augmentation, training seed 0. Or, with one of
-    LENGTHS, `place` under the mate with all demonstrations and annotated augmentation."""
+    """`job` with settings that are tried; used: the benchmark trains with them."""
 
-    method: str
+    job: Job
     settings: tuple[str, ...]
-    task: str = "lift"
+    used: bool
 
     @property
     def key(self) -> str:
         """Its name in the records."""
-        return f"{'' if self.task == 'lift' else f'{self.task}, '}{self.method}: {', '.join(self.settings)}"
-
-    @property
-    def job(self) -> Job:
-        """What is trained, but for the settings."""
-        if self.task == "lift":
-            return Job(self.task, "mate", self.method, "automatic", DEMONSTRATIONS, 0, "common")
-        return Job(self.task, "mate", self.method, "automatic", max(SWEEP), 0, "annotated")
-
-    @property
-    def used(self) -> bool:
-        """Whether the benchmark uses these settings."""
-        if self.task == "lift":
-            return self.settings == METHOD_DEFAULTS[self.method]
-        return self.settings == TASK_SETTINGS[self.task]
+        task = "" if self.job.task == "lift" else f"{self.job.task}, "
+        return f"{task}{self.job.method}: {', '.join(self.settings)}"
 
 
 def trials() -> Iterator[Trial]:
-    """All of them, method by method."""
+    """All of them: methods' own CANDIDATES on `lift` under the mate with common augmentation, training seed 0; then
+    LENGTHS, under the mate with all demonstrations and annotated augmentation."""
     for method, candidates in CANDIDATES.items():
+        job = Job("lift", "mate", method, "automatic", DEMONSTRATIONS, 0, "common")
         for settings in candidates:
-            yield Trial(method, settings)
-    for settings in LENGTHS:
-        for method in (CLONING, OURS):
-            yield Trial(method, settings, "place")
+            yield Trial(job, settings, settings == METHOD_DEFAULTS[method])
+    for task, lengths in LENGTHS.items():
+        for settings in lengths:
+            for method in (CLONING, OURS):
+                job = Job(task, "mate", method, "automatic", max(SWEEP), 0, "annotated")
+                yield Trial(job, settings, settings == TASK_SETTINGS[task])
 
 
 def tuning_table(records: Sequence[Record]) -> str:
@@ -103,5 +96,5 @@ def tuning_table(records: Sequence[Record]) -> str:
             f"{outcome['successes']}/{outcome['rollouts']}" for outcome in found[trial.key]["rollouts"].values()
         )
         shown = f"**{settings}**" if trial.used else settings
-        lines.append(f"| {trial.task} | {name_of(trial.method)} | {shown} | {cells} |")
+        lines.append(f"| {trial.job.task} | {name_of(trial.job.method)} | {shown} | {cells} |")
     return "\n".join(lines) + "\n"
