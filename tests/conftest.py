@@ -25,12 +25,14 @@ RECORD = "AUTOFOCUS_RECORD"
 OUTPUT_TAIL_CHARS = 600
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests over real ROS 2 run in real time: a core of a shared machine that stalls fails one once, a defect fails it
-    every time. What is run again is named in the summary."""
+    every time. What is run again is named in the summary. `real_time`: these run alone (tools/run_tests.sh)."""
     for item in items:
         if "ros_env" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=2))
+            item.add_marker(pytest.mark.real_time)
 
 
 def pytest_configure(config: pytest.Config) -> None:

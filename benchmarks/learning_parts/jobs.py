@@ -32,7 +32,7 @@ STRONGEST = ("reg-share", "mask", "igmd", "gril", "reg-mse")
 ABLATIONS = {"reg-mse-paper": ("reg-mse", ("saliency_weight=5.0", "saliency_beta=1.0"))}
 SWEPT = ("none", "reg-mse", "gated")
 #: Settings that a task has of its own, the same for every method: the longer ones have four and nine times the frames.
-TASK_SETTINGS = {"lift": (), "place": ("steps=4000",), "pack": ("steps=4000",)}
+TASK_SETTINGS = {"lift": (), "place": ("steps=4000",), "pack": ("steps=8000",)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from autofocus_training.names import METHOD_DEFAULTS, METHODS
 from learning_parts.jobs import ABLATIONS, SEEDS, SEEDS_APART, TASK_SETTINGS, Job, needs_maps, plan
 from learning_parts.jobs import tests_of as conditions_of
 from learning_parts.records import add_record, pooled, read_records
-from learning_parts.tuning import CANDIDATES, trials, tuning_table
+from learning_parts.tuning import CANDIDATES, LENGTHS, trials, tuning_table
 from learning_parts.work import config_of
 
 TRIED = Path(__file__).parents[2] / "benchmarks" / "results" / "learning_tuning.jsonl"
@@ -74,7 +74,7 @@ def test_every_method_with_a_knob_is_tried_as_often_as_ours_and_what_is_used_was
     assert set(CANDIDATES) == set(METHOD_DEFAULTS)
     assert {len(candidates) for candidates in CANDIDATES.values()} == {len(CANDIDATES["gated"])}
     for trial in trials():
-        load_config("demo", [f"method={trial.method}", *trial.settings])  # every key is one
+        load_config("demo", [f"method={trial.job.method}", *trial.settings])  # every key is one
     for method, used in METHOD_DEFAULTS.items():
         assert used in CANDIDATES[method], method
 
@@ -84,21 +84,22 @@ def test_what_is_used_is_what_did_best_of_the_candidates():
     found = {key: sum(o["successes"] for o in r["rollouts"].values()) for key, r in read_records(TRIED).items()}
     assert set(found) == {trial.key for trial in trials()}
     for method, used in METHOD_DEFAULTS.items():
-        mine = [trial for trial in trials() if trial.method == method and trial.task == "lift"]
+        mine = [trial for trial in trials() if trial.job.method == method and trial.job.task == "lift"]
         best = max(mine, key=lambda trial: found[trial.key])
         level = [trial.settings for trial in mine if found[trial.key] == found[best.key]]
         assert used in level, f"{method}: {best.settings} had {found[best.key]} of 80"
 
 
-def test_the_longer_tasks_are_trained_as_long_as_did_best_and_all_methods_alike():
+@pytest.mark.parametrize("task", LENGTHS)
+def test_the_longer_tasks_are_trained_as_long_as_did_best_and_all_methods_alike(task):
     found = {key: sum(o["successes"] for o in r["rollouts"].values()) for key, r in read_records(TRIED).items()}
     tried: dict[tuple[str, ...], int] = {}
     for trial in trials():
-        if trial.task == "place":
+        if trial.job.task == task:
             tried[trial.settings] = tried.get(trial.settings, 0) + found[trial.key]
-    assert TASK_SETTINGS["place"] == TASK_SETTINGS["pack"] == max(tried, key=tried.__getitem__)
-    configs = [config_of(Job("pack", "mate", method, "automatic", 60, 0, "common")) for method in METHODS]
-    assert {f"steps={config.steps}" for config in configs} == set(TASK_SETTINGS["pack"])
+    assert TASK_SETTINGS[task] == max(tried, key=tried.__getitem__)
+    configs = [config_of(Job(task, "mate", method, "automatic", 60, 0, "common")) for method in METHODS]
+    assert {f"steps={config.steps}" for config in configs} == set(TASK_SETTINGS[task])
 
 
 def test_the_table_of_candidates_shows_which_one_is_used():
