@@ -49,7 +49,7 @@ CANDIDATES: dict[str, tuple[tuple[str, ...], ...]] = {
 #: Steps tried for the longer tasks, of plain cloning and of ours.
 LENGTHS = {
     "place": (("steps=2000",), ("steps=4000",)),
-    "pack": (("steps=4000",), ("steps=8000",)),
+    "pack": (("steps=4000",), ("steps=8000",), ("steps=16000",)),
 }
 
 
