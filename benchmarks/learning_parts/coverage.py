@@ -9,7 +9,7 @@ import numpy as np
 from autofocus_sim.scene import sample_scene
 from autofocus_sim.seeds import BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION
 
-from learning_parts.jobs import DEMONSTRATIONS, ROLLOUTS, SEEDS, SEEDS_APART
+from learning_parts.jobs import DEMONSTRATIONS, ROLLOUTS, SEEDS, SEEDS_APART, SWEEP
 from learning_parts.tables import Record, cell, name_of, select
 
 
@@ -52,6 +52,44 @@ def coverage(task: str, records: Sequence[Record]) -> str:
         among, beyond = (cell(*map(sum, zip(*part, strict=True)))[1] for part in parts)
         text += f"| {count} | {augmentation} | {name_of(method)} | {among} | {beyond} | {len(mine)} |\n"
     return text
+
+
+def tray_sides(records: Sequence[Record], task: str = "pack") -> str:
+    """Markdown: success by the side of the tray, over all conditions together, with how often the left was
+    demonstrated; of policies of the most demonstrations, whose records say in which scenes they failed. Empty without
+    such records. A scene has its tray in the same place in all conditions."""
+    count = max(SWEEP)
+    found = [r for r in select(records, task=task, maps="automatic", demonstrations=count)
+             if all("failed" in outcome for outcome in r["rollouts"].values())]  # fmt: skip
+    if not found:
+        return ""
+    trained = sorted({record["seed"] for record in found})
+    shown = ", ".join(
+        f"{sum(_tray_left(task, BENCHMARK_DEMONSTRATIONS.after(SEEDS_APART * seed).take(count)))} (seed {seed})"
+        for seed in trained
+    )
+    left = _tray_left(task, BENCHMARK_EVALUATION.take(ROLLOUTS))
+    text = (
+        f"Of the {count} demonstrations of `{task}` so many have the tray on the left (of the arm: y > 0): {shown}; of "
+        f"the {ROLLOUTS} scenes of the evaluation {sum(left)}. All conditions together:\n\n"
+        "| augmentation | method | tray on the left | on the right | policies |\n|---|---|---|---|---|\n"
+    )
+    for augmentation, method in sorted({(r["augmentation"], r["method"]) for r in found}):
+        mine = select(found, augmentation=augmentation, method=method)
+        cells = []
+        for side in (True, False):
+            scenes = {number for number, is_left in enumerate(left) if is_left is side}
+            outcomes = [outcome for record in mine for outcome in record["rollouts"].values()]
+            failed = sum(len(scenes.intersection(outcome["failed"])) for outcome in outcomes)
+            tried = len(scenes) * len(outcomes)
+            cells.append(cell(tried - failed, tried)[1])
+        text += f"| {augmentation} | {name_of(method)} | {cells[0]} | {cells[1]} | {len(mine)} |\n"
+    return text
+
+
+def _tray_left(task: str, seeds: range) -> list[bool]:
+    scenes = (sample_scene(task, "nominal", seed) for seed in seeds)
+    return [placed.position_m[1] > 0.0 for scene in scenes for placed in scene.others if placed.body == "tray"]
 
 
 def _split(record: Record) -> tuple[tuple[int, int], tuple[int, int]]:

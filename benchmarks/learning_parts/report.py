@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from learning_parts.coverage import coverage
+from learning_parts.coverage import coverage, tray_sides
 from learning_parts.jobs import AUGMENTATIONS, DEMONSTRATIONS, LEADERS, MAPS, ROLLOUTS, SEEDS, SWEEP
 from learning_parts.plots import plot_conditions, plot_sweep
 from learning_parts.scenes import TASKS
@@ -41,7 +41,7 @@ def write_report(records: Sequence[Record], docs: Path, tried: Sequence[Record] 
         else:
             (images / name).unlink(missing_ok=True)
     promised = {kind: targets(records, kind) for kind in AUGMENTATIONS}
-    parts = [_head(records), _target_list(promised), coverage("lift", records)]
+    parts = [_head(records), _target_list(promised), coverage("lift", records), tray_sides(records)]
     parts += _rival_parts({kind: comparisons(select(records, augmentation=kind)) for kind in AUGMENTATIONS})
     parts += _pictures(drawn)
     for task, maps, count, kind in product(TASKS, MAPS, sorted({*SWEEP, DEMONSTRATIONS}), AUGMENTATIONS):

@@ -92,6 +92,7 @@ def test_what_is_used_is_what_did_best_of_the_candidates():
 
 @pytest.mark.parametrize("task", LENGTHS)
 def test_the_longer_tasks_are_trained_as_long_as_did_best_and_all_methods_alike(task):
+    """Of lengths that are level, the shorter."""
     found = {key: sum(o["successes"] for o in r["rollouts"].values()) for key, r in read_records(TRIED).items()}
     tried: dict[tuple[str, ...], int] = {}
     for trial in trials():

@@ -14,8 +14,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+from autofocus_sim.scene import sample_scene
+from autofocus_sim.seeds import BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION
 from autofocus_training.names import METHODS
-from learning_parts.coverage import coverage, outside
+from learning_parts.coverage import coverage, outside, tray_sides
 from learning_parts.jobs import DEMONSTRATIONS, Job, plan
 from learning_parts.jobs import tests_of as conditions_of
 from learning_parts.plots import common_seeds
@@ -175,6 +177,25 @@ def test_success_is_told_apart_by_whether_the_place_was_demonstrated():
     row = next(line for line in said.splitlines() if line.startswith("| 30 | annotated | AutoFocus (gated) |"))
     assert f" {50 - len(beyond) - 1}/{50 - len(beyond)} = " in row and row.endswith("| 1 |")
     assert f" {len(beyond) - 3}/{len(beyond)} = " in row
+
+
+def test_pack_is_told_apart_by_the_side_of_the_tray():
+    """Every scene has it on one side; a record fails in all scenes of one of them, another does not say where."""
+
+    def tray_left(seed: int) -> bool:
+        others = sample_scene("pack", "lamp", seed).others
+        return next(placed for placed in others if placed.body == "tray").position_m[1] > 0
+
+    left = [number for number, seed in enumerate(BENCHMARK_EVALUATION.take(50)) if tray_left(seed)]
+    assert 0 < len(left) < 25
+    mine = record("gated", 0, "lamp", (50 - len(left), 50), task="pack", demonstrations=60)
+    mine["rollouts"]["lamp"]["failed"], mine["rollouts"]["lamp_broken"]["failed"] = left, []
+    said = tray_sides([mine, record("gated", 1, "lamp", (5, 5), task="pack", demonstrations=60)])
+    assert f"| annotated | AutoFocus (gated) | {len(left)}/{2 * len(left)} = 0.50" in said
+    assert f" {100 - 2 * len(left)}/{100 - 2 * len(left)} = 1.00" in said and said.endswith("| 1 |\n")
+    shown = sum(map(tray_left, BENCHMARK_DEMONSTRATIONS.take(60)))
+    assert f"(of the arm: y > 0): {shown} (seed 0); of the 50 scenes of the evaluation {len(left)}." in said
+    assert tray_sides([record("gated", 0, "lamp", (5, 5), task="pack", demonstrations=60)]) == ""
 
 
 def test_a_curve_is_of_the_seeds_that_all_its_points_have():
