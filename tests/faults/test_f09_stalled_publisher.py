@@ -41,7 +41,8 @@ def test_f09_a_stalled_publisher_is_seen_at_once(spawn, ros_node, wait_until, tm
         name = f"F09 stalled publisher: seen, at {1 / period_s:.0f} Hz"
         results.record("faults", name, took_ms, "ms", f"<= {limit_ms:.0f}", took_ms <= limit_ms, COMMAND)
         assert took_ms < limit_ms + 100 * slack()
-        gaps = [event for event in meta.events if event.kind == "gap" and event.topic == topic]
+        # Where the machine itself stood still, there may be an earlier one.
+        gaps = [e for e in meta.events if e.kind == "gap" and e.topic == topic and e.end_ns > stopped_ns]
         # After SIGCONT the middleware may need another second or two to find its feet: nothing comes then, truly.
         gap = min(gaps, key=lambda gap: gap.start_ns)
         assert stopped_ns - 2e9 * period_s - 5e7 * slack() < gap.start_ns < stopped_ns + 5e7 * slack()
