@@ -3,6 +3,7 @@
     python benchmarks/learning.py run --minutes 60      # goes on where the last run stopped
     python benchmarks/learning.py tune --minutes 60     # each method's candidates for its own settings, on tuning seeds
     python benchmarks/learning.py show                  # what there is and what is to come
+    python benchmarks/learning.py again --pick 3        # recorded policies once more: do the figures come out again?
     python benchmarks/learning.py report                # tables, plots and figures from the records, in seconds
 
 Records: benchmarks/results/learning_runs.jsonl, one line for each policy. What is asked: learning_parts/scenes.py; in
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autofocus_core.errors import exit_status
-from autofocus_core.results import record
+from autofocus_core.results import commit, record
 from autofocus_sim.seeds import (
     BENCHMARK_DEMONSTRATIONS,
     BENCHMARK_EVALUATION,
@@ -32,6 +33,7 @@ from autofocus_sim.seeds import (
     SeedRange,
 )
 from autofocus_training.names import METHODS
+from learning_parts.again import again_key, again_path, filled, pick, repetitions
 from learning_parts.jobs import ABLATIONS, ROLLOUTS, SEEDS_APART, Job, plan
 from learning_parts.records import add_record, read_records, records_path
 from learning_parts.report import write_report
@@ -77,6 +79,25 @@ def tune(minutes: float, workers: int, only: list[str]) -> int:
     work([Todo(t.key, t.job, t.settings, seeds, TRIAL_ROLLOUTS, TUNING_SETS, tuning_path()) for t in chosen],
          minutes, workers)  # fmt: skip
     return 0
+
+
+def again(minutes: float, workers: int, keys: list[str], count: int, draw: int) -> int:
+    """Train and roll out recorded policies once more: `keys`, or `count` by lot; 1 where one came out otherwise."""
+    records, now = read_records(), commit(ROOT)
+    jobs = {job.key: job for job in plan(METHODS)}
+    chosen = pick({key: r for key, r in records.items() if key in jobs}, keys, count, draw)
+    seeds = BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION
+    work([Todo(again_key(key, now), jobs[key], (), seeds, ROLLOUTS, SETS, again_path()) for key in chosen],
+         minutes, workers)  # fmt: skip
+    seconds = read_records(again_path())
+    asked = [seconds[again_key(key, now)] for key in chosen if again_key(key, now) in seconds]
+    found = repetitions(records, asked)
+    for one in found:
+        counts = ", ".join(f"{tested} {a} then {b}" for tested, (a, b) in one.successes.items())
+        print(f"{'same     ' if one.same else 'DIFFERENT'} {one.key}: {counts}, of {ROLLOUTS}")
+    print(f"{sum(one.same for one in found)} of {len(found)} came out the same; settings have changed since "
+          f"for {len(asked) - len(found)}, the time was over for {len(chosen) - len(asked)}")  # fmt: skip
+    return 0 if all(one.same for one in found) else 1
 
 
 def work(todos: list[Todo], minutes: float, workers: int) -> None:
@@ -129,15 +150,20 @@ def report(path: Path | None, docs: Path) -> int:
     """The page, its pictures, and, of the benchmark's own records (`path` None), the figures with targets. Trials of
     settings are those beside the records."""
     planned = {job.key for job in plan(METHODS)}
-    found = read_records(path)
-    records = [record for key, record in found.items() if key in planned]
+    found, seconds = read_records(path), list(read_records(again_path()).values()) if path is None else []
+    records = [record for key, record in filled(found, seconds).items() if key in planned]
     if len(records) < len(found):
         print(f"left out {len(found) - len(records)} records of another plan than this checkout's")
     if not records:
         print(f"{path or records_path()}: no records yet; `python benchmarks/learning.py run --minutes 60` makes some")
         return 0
     tried = read_records((path or records_path()).with_name(tuning_path().name))
-    for target in write_report(records, docs, list(tried.values())):
+    repeated = repetitions(found, seconds)
+    if repeated:
+        same = sum(one.same for one in repeated) / len(repeated)
+        record("learning", "policies trained again: share with the same outcome in every rollout", same, "share", "1",
+               same == 1.0, COMMAND)  # fmt: skip
+    for target in write_report(records, docs, list(tried.values()), repeated):
         if target.met is None:
             print(f"   ? {target.name}: not measured yet (target {target.text})")
             continue
@@ -153,10 +179,16 @@ def main() -> int:
     """Parse and dispatch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, words in (("run", "do jobs that are not done yet"), ("tune", "try methods' own settings")):
+    for verb, words in (("run", "do jobs that are not done yet"), ("tune", "try methods' own settings"),
+                        ("again", "train and roll out recorded policies once more")):  # fmt: skip
         running = verbs.add_parser(verb, help=words)
         running.add_argument("--minutes", type=float, default=60.0, help="begin none after this (default: %(default)s)")
         running.add_argument("--workers", type=int, default=2, help="policies at a time (default: %(default)s)")
+        if verb == "again":
+            running.add_argument("keys", nargs="*", metavar="KEY", help="of a record (default: --pick by lot)")
+            running.add_argument("--pick", type=int, default=3, help="how many (default: %(default)s)")
+            running.add_argument("--draw", type=int, default=0, help="seed of the lot (default: %(default)s)")
+            continue
         running.add_argument("--only", nargs="+", default=[], choices=(*METHODS, *ABLATIONS), help="methods")
         if verb == "run":
             running.add_argument("--tasks", nargs="+", default=[], choices=TASKS, help="tasks (default: all)")
@@ -167,6 +199,8 @@ def main() -> int:
     args = parser.parse_args()
     if args.verb == "run":
         return run(args.minutes, args.workers, args.only, args.tasks)
+    if args.verb == "again":
+        return again(args.minutes, args.workers, args.keys, args.pick, args.draw)
     if args.verb == "tune":
         return tune(args.minutes, args.workers, args.only)
     return show() if args.verb == "show" else report(args.records, args.docs)

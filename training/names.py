@@ -4,8 +4,8 @@ held to these by a test; here, so that reading a config needs no torch."""
 from __future__ import annotations
 
 METHODS = (
-    "none", "state-only", "reg-mse", "reg-l1", "reg-kl", "reg-js", "reg-tv", "reg-share", "gated", "gated-union",
-    "mask", "visarl", "agil", "gmd", "igmd", "gril", "contrastive", "oreo",
+    "none", "state-only", "reg-mse", "reg-l1", "reg-kl", "reg-js", "reg-tv", "reg-share", "gated", "gated-tight",
+    "gated-union", "mask", "visarl", "agil", "gmd", "igmd", "gril", "contrastive", "oreo",
 )  # fmt: skip
 POLICIES = ("mlp", "act", "diffusion")
 ENCODERS = ("fast", "resnet", "resnet18", "pretrained")
@@ -20,6 +20,7 @@ METHOD_DEFAULTS: dict[str, tuple[str, ...]] = {
     "reg-tv": ("saliency_weight=5.0", "saliency_beta=10.0"),
     "reg-share": ("saliency_weight=1.0",),
     "gated": ("saliency_weight=0.3",),
+    "gated-tight": ("saliency_weight=0.3",),
     "gated-union": ("saliency_weight=1.0",),
     "gril": ("saliency_weight=3.0",),
     "contrastive": ("saliency_weight=0.3",),

@@ -49,15 +49,21 @@ class Keypoints(nn.Module):
 
 class GatedKeypoints(nn.Module):
     """Saliency-gated keypoints: K small heads say where each object is (P_k); the channels are split into K groups,
-    and a keypoint of group k can only lie where P_k is. What P_k leaves out cannot reach the action."""
+    and a keypoint of group k is drawn to where P_k is. Drawn, not held: logits that outweigh log P take it elsewhere,
+    which long tasks have learnt to do (docs/learning.md, "The gate is not tight").
 
-    def __init__(self, channels: int, objects: int) -> None:
+    tight: logits are bounded, so that they move a keypoint on its object and not away from it; and what the policy
+    would like P_k to be does not train P_k, so that it cannot come to say more than where the object is."""
+
+    def __init__(self, channels: int, objects: int, tight: bool = False) -> None:
         super().__init__()
+        self.tight = tight
+        self.bound = 2.0
         self.objects = objects
         self.per_object = channels // objects
         # Of log P in the gate: a cell that P rules out can still come back through the gradient. (Not a global:
         # TorchScript cannot see those.)
-        self.log_floor = -12.0
+        self.log_floor = -20.0 if tight else -12.0
         self.temperature = nn.Parameter(torch.ones(objects * self.per_object, 1, 1))
         hidden = 16 * objects
         self.locate = nn.Sequential(
@@ -71,7 +77,11 @@ class GatedKeypoints(nn.Module):
         height, width = z.shape[2], z.shape[3]
         log_p = torch.log_softmax(self.locate(z).flatten(2), dim=-1).view(-1, self.objects, height, width)
         used = z[:, : self.objects * self.per_object] * self.temperature
-        gate = log_p.clamp(min=self.log_floor).repeat_interleave(self.per_object, dim=1)
-        points = expected_position(spatial_softmax(used + gate)).view(-1, self.objects, self.per_object, 2)
-        where = expected_position(log_p.exp())
+        gate = log_p
+        if self.tight:
+            used = self.bound * torch.tanh(used / self.bound)
+            gate = log_p.detach()
+        logits = used + gate.clamp(min=self.log_floor).repeat_interleave(self.per_object, dim=1)
+        points = expected_position(spatial_softmax(logits)).view(-1, self.objects, self.per_object, 2)
+        where = expected_position(gate.exp())
         return torch.cat([points, where[:, :, None]], dim=2).flatten(2), log_p

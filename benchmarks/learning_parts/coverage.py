@@ -7,10 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 from autofocus_sim.scene import sample_scene
-from autofocus_sim.seeds import BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION
+from autofocus_sim.seeds import BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION, BENCHMARK_TUNING
 
 from learning_parts.jobs import DEMONSTRATIONS, ROLLOUTS, SEEDS, SEEDS_APART, SWEEP
 from learning_parts.tables import Record, cell, name_of, select
+
+_DRAWN = 1000  # scenes, to say how often the tray of `pack` stands on the left
 
 
 @lru_cache
@@ -71,7 +73,9 @@ def tray_sides(records: Sequence[Record], task: str = "pack") -> str:
     left = _tray_left(task, BENCHMARK_EVALUATION.take(ROLLOUTS))
     text = (
         f"Of the {count} demonstrations of `{task}` so many have the tray on the left (of the arm: y > 0): {shown}; of "
-        f"the {ROLLOUTS} scenes of the evaluation {sum(left)}. All conditions but `unseen`:\n\n"
+        f"the {ROLLOUTS} scenes of the evaluation {sum(left)}. Of {_DRAWN:,} scenes that nothing else is measured on: "
+        f"{sum(_tray_left(task, BENCHMARK_TUNING.take(_DRAWN)))}, because on the left the place of the `mate` is kept "
+        "free. All conditions but `unseen`:\n\n"
         "| augmentation | method | tray on the left | on the right | policies |\n|---|---|---|---|---|\n"
     )
     for augmentation, method in sorted({(r["augmentation"], r["method"]) for r in found}):

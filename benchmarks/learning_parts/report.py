@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from learning_parts.again import Repetition, again_part
 from learning_parts.coverage import coverage, tray_sides
 from learning_parts.jobs import AUGMENTATIONS, DEMONSTRATIONS, LEADERS, MAPS, ROLLOUTS, SEEDS, SWEEP
 from learning_parts.plots import plot_conditions, plot_sweep
@@ -23,9 +24,11 @@ PLAIN_UNITS = ("success", "difference")  # which the target's name says already
 LEADERS_PICTURE = "learning_leaders.png"  # for the README
 
 
-def write_report(records: Sequence[Record], docs: Path, tried: Sequence[Record] = ()) -> list[Target]:
+def write_report(
+    records: Sequence[Record], docs: Path, tried: Sequence[Record] = (), repeated: Sequence[Repetition] = ()
+) -> list[Target]:
     """Write learning_results.md and images/learning_*.png in `docs`; the targets, those not measured yet, too. tried:
-    records of the trials of methods' own settings.
+    records of the trials of methods' own settings; repeated: policies that were trained once more.
 
     A picture that there is nothing for yet is not written, and an old one of that name taken away.
     """
@@ -46,7 +49,7 @@ def write_report(records: Sequence[Record], docs: Path, tried: Sequence[Record] 
     parts += _pictures(drawn)
     for task, maps, count, kind in product(TASKS, MAPS, sorted({*SWEEP, DEMONSTRATIONS}), AUGMENTATIONS):
         parts += _group(records, task=task, maps=maps, demonstrations=count, augmentation=kind)
-    parts += _tuning_part(tried)
+    parts += [again_part(repeated), *_tuning_part(tried)]
     (docs / "learning_results.md").write_text("\n".join(part for part in parts if part))
     return [replace(t, name=f"{t.name}, {kind} augmentation") for kind, those in promised.items() for t in those]
 

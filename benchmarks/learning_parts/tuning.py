@@ -43,6 +43,7 @@ CANDIDATES: dict[str, tuple[tuple[str, ...], ...]] = {
     "reg-js": _softened((1.0, 10.0), (5.0, 10.0), (1.0, 1.0)),
     "reg-tv": _softened((1.0, 10.0), (5.0, 10.0), (1.0, 1.0)),
     "gated-union": _weights(0.1, 0.3, 1.0),
+    "gated-tight": _weights(0.1, 0.3, 1.0),
 }
 
 

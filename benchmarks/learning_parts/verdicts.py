@@ -12,7 +12,7 @@ from learning_parts.jobs import ABLATIONS, DEMONSTRATIONS, MAPS, SWEEP, needs_ma
 from learning_parts.tables import CLONING, COLUMNS, CONFOUNDED, OURS, Record, mean_success, name_of, select, success
 
 #: Rows that are no rivals.
-VARIANTS = (OURS, "gated-union")
+VARIANTS = (OURS, "gated-tight", "gated-union")
 (PAPER,) = ABLATIONS
 NOMINAL = ("nominal", "nominal")
 LEVEL = 0.05

@@ -65,7 +65,7 @@ def test_every_policy_and_method_is_exported_as_it_is(dataset, tmp_path, method,
         wanted, found = (part(checkpoint.probe_images, checkpoint.probe_states) for part in (eager, deployed))
         again = deployed(checkpoint.probe_images, checkpoint.probe_states)
     assert found[0].shape == (3, 3, 3) and torch.equal(found[0], again[0]), "the same answer to the same question"
-    assert found[1].shape[1] == cameras * (2 if method == "gated" else 1)
+    assert found[1].shape[1] == cameras * (2 if method in ("gated", "gated-tight") else 1)
     torch.testing.assert_close(found[0], wanted[0], atol=1e-5, rtol=0)
     torch.testing.assert_close(found[1], wanted[1], atol=1e-5, rtol=0)
 
@@ -118,7 +118,7 @@ def test_file_and_training_agree_from_frame_to_joints(dataset, tmp_path, method)
         wanted = normaliser.absolute(scores, dataset.samples.states[first])
     torch.testing.assert_close(actions, wanted, atol=1e-5, rtol=0)
     assert actions.shape == (3, 3, 3) and actions.dtype == torch.float32
-    assert attention.shape[:2] == (3, 2 if method == "gated" else 1)
+    assert attention.shape[:2] == (3, 2 if method in ("gated", "gated-tight") else 1)
     torch.testing.assert_close(attention.sum((-2, -1)), torch.ones(attention.shape[:2]))
 
 

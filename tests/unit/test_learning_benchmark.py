@@ -34,6 +34,7 @@ def test_every_job_comes_once_and_the_claim_comes_first():
     assert {job.method for job in jobs} == {*METHODS, *ABLATIONS}
     assert {(job.task, job.shown) for job in jobs} == {(t, s) for t in ("lift", "place", "pack")
                                                        for s in ("nominal", "mate", "lamp")}
+    assert all(needs_maps(job.method) for job in jobs if job.maps == "privileged")  # else trained twice, alike
     first = jobs[:15]
     assert {job.seed for job in first} == {0} and {"none", "gated", "reg-mse"} <= {job.method for job in first}
 

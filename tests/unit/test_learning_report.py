@@ -14,9 +14,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+from autofocus_core.errors import AutofocusError
 from autofocus_sim.scene import sample_scene
 from autofocus_sim.seeds import BENCHMARK_DEMONSTRATIONS, BENCHMARK_EVALUATION
 from autofocus_training.names import METHODS
+from learning_parts.again import again_key, again_part, filled, pick, repetitions
 from learning_parts.coverage import coverage, outside, tray_sides
 from learning_parts.jobs import DEMONSTRATIONS, Job, plan
 from learning_parts.jobs import tests_of as conditions_of
@@ -89,7 +91,7 @@ def test_progress_counts_the_plan():
     wanted = {"task": "lift", "maps": "automatic", "demonstrations": 30, "augmentation": "annotated"}
     found = [record("none", 0, "mate", (1, 1)), record("none", 0, "mate", (1, 1), task="pack")]
     done, planned = progress(found, **wanted)
-    assert done == 1 and planned == 3 * 3 * 18
+    assert done == 1 and planned == 3 * 3 * len(METHODS)
 
 
 def test_targets_compare_what_they_name_and_wait_for_what_is_missing():
@@ -179,6 +181,43 @@ def test_success_is_told_apart_by_whether_the_place_was_demonstrated():
     assert f" {len(beyond) - 3}/{len(beyond)} = " in row
 
 
+def test_a_policy_that_is_trained_once_more_is_the_same_only_where_every_rollout_is():
+    first = {r["key"]: r for r in (record("none", seed, "mate", (40, 3)) for seed in range(4))}
+    keys = list(first)
+    for key, failed in ((keys[1], [0, 9]), (keys[2], [0, 9])):
+        first[key]["rollouts"]["mate"]["failed"] = failed
+
+    def second(key: str, counts: tuple[int, int], failed: list[int], **more) -> dict:
+        found = {name: {"successes": count, "rollouts": 50, "failed": failed}
+                 for name, count in zip(conditions_of("mate"), counts, strict=True)}  # fmt: skip
+        return {**first[key], "key": again_key(key, "def"), "commit": "def", "rollouts": found, **more}
+
+    again = [second(keys[0], (40, 4), [1]), second(keys[1], (40, 3), [0, 8]), second(keys[2], (40, 3), [0, 9]),
+             second(keys[3], (40, 3), [5]), second(keys[3], (1, 1), [], settings="others"),
+             second(keys[0], (1, 1), []) | {"key": "gone/0@def"}]  # fmt: skip
+    found = repetitions(first, again)
+    assert [(one.key, one.same) for one in found] == [(keys[0], False), (keys[1], False), (keys[2], True),
+                                                      (keys[3], True)]  # fmt: skip
+    said = again_part(found)
+    assert "Of 4 (400 rollouts; 1 commits before) 2 came out the same" in said
+    assert "mate 40, mate_broken 3 (`abc`) | mate 40, mate_broken 4 (`def`) |" in said and keys[3] not in said
+    assert again_part([]) == ""
+    # What came out the same says which scenes were failed, for a first record that does not.
+    known = filled(first, again)
+    assert known[keys[3]]["rollouts"]["mate"]["failed"] == [5] and known[keys[3]]["commit"] == "abc"
+    assert "failed" not in known[keys[0]]["rollouts"]["mate"]
+
+
+def test_policies_are_picked_by_name_or_by_a_lot_that_can_be_drawn_again():
+    records = {r["key"]: r for r in everything("none", (1, 1))}
+    lot = pick(records, [], 3, 0)
+    assert len(set(lot)) == 3 and lot == pick(records, [], 3, 0) and lot != pick(records, [], 3, 1)
+    assert len(pick(records, [], 99, 0)) == len(records)
+    assert pick(records, lot[:1], 3, 0) == lot[:1]
+    with pytest.raises(AutofocusError, match="lift/mate/nobody"):
+        pick(records, ["lift/mate/nobody"], 3, 0)
+
+
 def test_pack_is_told_apart_by_the_side_of_the_tray():
     """Every scene has it on one side; a record fails in all scenes of one of them, another does not say where."""
 
@@ -215,7 +254,8 @@ def test_the_page_has_what_there_is_and_says_what_is_missing(tmp_path):
     assert len(promised) == 15 + 13 and {t.name.split(", ")[-1] for t in promised} == {
         "common augmentation", "annotated augmentation"}  # fmt: skip
     page = (tmp_path / "learning_results.md").read_text()
-    assert f"**30 of {PLANNED} planned policies are done" in page and "29 of 162 planned policies" in page
+    assert f"**30 of {PLANNED} planned policies are done" in page
+    assert f"29 of {9 * len(METHODS)} planned policies" in page
     assert "2 commits: `abc` (29), `def` (1)" in page and "more than one setting: gril (lift, annotated)" in page
     assert "With annotated augmentation. **Not told apart** (1 of 3): reg-share (automatic maps)." in page
     assert "With common augmentation" not in page  # ours is not measured there

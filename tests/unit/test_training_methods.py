@@ -20,6 +20,7 @@ from autofocus_training.pooling import GatedKeypoints, expected_position, spatia
 
 SIZE = (24, 32)
 WITH_MAPS = sorted(names.NEEDS_MAPS)
+PER_OBJECT = ("gated", "gated-tight")  # a map for each object
 OBJECTIVES = sorted(name for name, method in METHODS.items() if method.objective is not None)
 
 
@@ -69,7 +70,7 @@ def test_every_method_s_network_keeps_its_output_contract(method, cameras):
     net = network(method, cameras).eval()
     actions, log_attention = net(images, state)
     assert actions.shape == (3, 3, 6)
-    assert log_attention.shape == (3, cameras * 2 if method == "gated" else cameras, 3, 4)
+    assert log_attention.shape == (3, cameras * (2 if method in PER_OBJECT else 1), 3, 4)
     torch.testing.assert_close(log_attention.exp().sum((-2, -1)), torch.ones(log_attention.shape[:2]))
     assert torch.equal(net(images, state)[0], actions), "the same input, the same output"
 
@@ -132,6 +133,41 @@ def test_the_gate_keeps_keypoints_at_their_object():
     # Far from (-1, -1): the corner (11/12, 8/9) up to the little that the clamp of -12 lets through.
     assert (points > 0.8).all()
     assert (expected_position(spatial_softmax(z)) < -0.8).all(), "without the gate the confounder would have had them"
+
+
+def test_the_tight_gate_holds_against_any_features_and_the_other_does_not():
+    heads = torch.full((1, 2, 9, 12), -20.0)
+    heads[:, :, 8, 11] = 20.0
+    z = torch.zeros(1, 64, 9, 12)
+    z[:, :, 0, 0] = 1000.0
+    for tight in (False, True):
+        pooling = GatedKeypoints(64, 2, tight)
+        pooling.locate = torch.nn.Identity()
+        pooling.locate.forward = lambda features: heads
+        points = pooling(z)[0].view(2, 33, 2)[:, :-1]
+        assert (points > 0.8).all() if tight else (points < -0.8).all()
+
+
+@pytest.mark.parametrize(("method", "trained"), [("gated", True), ("gated-tight", False)])
+def test_imitation_does_not_train_where_the_tight_gate_looks(method, trained):
+    net = network(method)
+    parts = net.losses(batch(targets([[[8.0, 8], [24, 12]]] * 2)))
+    locate = list(net.actor.pooling.locate.parameters())
+    found = torch.autograd.grad(parts["imitation"], locate, allow_unused=True, retain_graph=True)
+    assert any(g is not None and g.abs().sum() > 0 for g in found) is trained
+    assert all(g.abs().sum() > 0 for g in torch.autograd.grad(parts["saliency"], locate))
+
+
+@pytest.mark.parametrize("encoder", sorted(FROM_SCRATCH))
+def test_features_of_a_local_encoder_do_not_know_what_is_far_away(encoder):
+    """The statistics of GroupNorm are of the whole image: through them a lamp in a corner is known everywhere."""
+    image = torch.randn(1, 3, 256, 256)
+    other = image.clone()
+    other[..., :16, :16] += 10.0
+    for local in (False, True):
+        net = build_encoder(load_config("tiny", [f"encoder={encoder}"]), local=local)
+        far = (net(image) - net(other))[..., -1, -1].abs().max()
+        assert bool(far == 0.0) is local
 
 
 @pytest.mark.parametrize("method", WITH_MAPS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from autofocus_core.errors import AutofocusError
@@ -26,12 +27,13 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """vision: images to features; gates(shapes): number of maps that gate the keypoints of an image, 0 for none;
-    objective(config, shapes, numbers in a sample's tokens), None for none."""
+    """vision: images to features; gates(shapes): number of maps that gate the keypoints of an image, 0 for none; tight:
+    see GatedKeypoints; objective(config, shapes, numbers in a sample's tokens), None for none."""
 
     vision: Callable[[Config], nn.Module] = PlainVision
     gates: Callable[[Shapes], int] = lambda shapes: 0
     objective: Callable[[Config, Shapes, int], nn.Module] | None = None
+    tight: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -40,6 +42,7 @@ METHODS: dict[str, Method] = {
     **{name: Method(objective=MapDistance) for name in MAP_DISTANCES},
     "reg-share": Method(objective=Share),
     "gated": Method(gates=lambda shapes: shapes.objects, objective=Gate),
+    "gated-tight": Method(partial(PlainVision, local=True), lambda shapes: shapes.objects, Gate, tight=True),
     "gated-union": Method(gates=lambda shapes: 1, objective=UnionGate),
     "mask": Method(MaskVision),
     "visarl": Method(VisarlVision),
@@ -65,7 +68,7 @@ def build_network(config: Config, shapes: Shapes) -> Network:
     method = METHODS[config.method]
     vision = method.vision(config)
     gates = method.gates(shapes)
-    pooling = GatedKeypoints(vision.channels, gates) if gates else Keypoints(vision.channels)
+    pooling = GatedKeypoints(vision.channels, gates, method.tight) if gates else Keypoints(vision.channels)
     head_shapes = HeadShapes(
         shapes.cameras * pooling.tokens, pooling.width, shapes.joints * config.state_history, shapes.joints,
         config.horizon,

@@ -27,11 +27,11 @@ class Seen:
 
 
 class PlainVision(nn.Module):
-    """The encoder and nothing else."""
+    """The encoder and nothing else. local: see `build_encoder`."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, local: bool = False) -> None:
         super().__init__()
-        self.encoder = build_encoder(config)
+        self.encoder = build_encoder(config, local=local)
         self.channels: int = self.encoder.channels
 
     def forward(self, images: Tensor) -> Tensor:
