@@ -59,6 +59,24 @@ def test_what_a_killed_holder_left_holds_nobody_up_on_its_machine(tmp_path):
     assert not list((tmp_path / FOLDER).iterdir())
 
 
+def test_what_a_killed_holder_left_is_taken_away_and_what_is_held_is_not(tmp_path):
+    pid = os.fork()
+    if pid == 0:
+        with Leases().held(tmp_path / "ep"):
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert list((tmp_path / FOLDER).iterdir())
+    Leases().tidy(tmp_path / "ep")
+    assert not list((tmp_path / FOLDER).iterdir())
+    Leases().tidy(tmp_path / "ep")  # nothing there: nothing made, either
+    with Leases().held(tmp_path / "ep"):
+        Leases().tidy(tmp_path / "ep")
+        assert list((tmp_path / FOLDER).iterdir())
+    with elsewhere().held(tmp_path / "ep"):
+        elsewhere("a").tidy(tmp_path / "ep")
+        assert list((tmp_path / FOLDER).iterdir())
+
+
 def test_a_holder_on_another_machine_is_waited_for_as_long_as_it_is_heard_of(tmp_path):
     """Longer than the time after which it would be dead if it were silent."""
     with elsewhere("a").held(tmp_path / "ep"):

@@ -126,7 +126,8 @@ def _annotated(
     key = content_key(path, robot, task, options, prepared)
     present = None if force else _present(path, key)
     if present is not None and not _leftovers(path) and not failure_path(path).exists():
-        return present, False  # no lease: the folder need not even be writable
+        LEASES.tidy(path)
+        return present, False  # without its lease: the folder need not even be writable
     if wait:
         tell(Progress(WAIT))
     with LEASES.held(path, wait=wait):

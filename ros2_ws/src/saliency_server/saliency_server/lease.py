@@ -49,7 +49,7 @@ class Leases:
 
         wait: until it is free; else Busy is raised at once. AutofocusError where the folder cannot be written to.
         """
-        file = path.parent.resolve() / FOLDER / f"{path.name}.lease"
+        file = _file(path)
         try:
             for folder in (file.parent.parent, file.parent):  # and no more: a path that is wrong stays wrong
                 folder.mkdir(exist_ok=True)
@@ -73,6 +73,13 @@ class Leases:
             if _same_file(handle, file):
                 file.unlink(missing_ok=True)  # while it is locked: nobody can have got this file
             os.close(handle)
+
+    def tidy(self, path: Path) -> None:
+        """Take away the file of a lease on `path` whose holder was killed. One that is held, or that lies where nothing
+        can be written, stays."""
+        if _file(path).exists():
+            with contextlib.suppress(Busy, AutofocusError), self.held(path, wait=False):
+                pass
 
     def _take(self, file: Path, wait: bool) -> int:
         """A descriptor of the lease's file, locked, and said to be nobody's any more."""
@@ -122,6 +129,10 @@ class Leases:
             count += 1
             with contextlib.suppress(OSError):  # a disk that is full for a while: the lock is still there
                 _say(handle, words, count)
+
+
+def _file(path: Path) -> Path:
+    return path.parent.resolve() / FOLDER / f"{path.name}.lease"
 
 
 def _say(handle: int, words: str, count: int) -> None:
