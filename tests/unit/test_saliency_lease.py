@@ -16,6 +16,16 @@ def elsewhere(host="b", **options):
     return Leases(host, **({"beat_s": BEAT_S, "stale_s": STALE_S, "no_locks": True} | options))
 
 
+def held_by_one_who_is_killed(path):
+    """The lease's file is there, and nobody has its lock."""
+    pid = os.fork()
+    if pid == 0:
+        with Leases().held(path):
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert list((path.parent / FOLDER).iterdir())
+
+
 def test_one_at_a_time_and_nothing_is_left(tmp_path):
     mine, other = Leases(), Leases()
     with mine.held(tmp_path / "ep"):
@@ -46,12 +56,7 @@ def test_who_waits_gets_it_when_it_is_free(tmp_path):
 
 def test_what_a_killed_holder_left_holds_nobody_up_on_its_machine(tmp_path):
     """Its lock went with it; the file that it left is taken over."""
-    pid = os.fork()
-    if pid == 0:
-        with Leases().held(tmp_path / "ep"):
-            os._exit(0)
-    os.waitpid(pid, 0)
-    assert list((tmp_path / FOLDER).iterdir())
+    held_by_one_who_is_killed(tmp_path / "ep")
     begun_s = time.monotonic()
     with Leases().held(tmp_path / "ep"):
         pass
@@ -60,12 +65,7 @@ def test_what_a_killed_holder_left_holds_nobody_up_on_its_machine(tmp_path):
 
 
 def test_what_a_killed_holder_left_is_taken_away_and_what_is_held_is_not(tmp_path):
-    pid = os.fork()
-    if pid == 0:
-        with Leases().held(tmp_path / "ep"):
-            os._exit(0)
-    os.waitpid(pid, 0)
-    assert list((tmp_path / FOLDER).iterdir())
+    held_by_one_who_is_killed(tmp_path / "ep")
     Leases().tidy(tmp_path / "ep")
     assert not list((tmp_path / FOLDER).iterdir())
     Leases().tidy(tmp_path / "ep")  # nothing there: nothing made, either
